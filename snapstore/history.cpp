@@ -1,0 +1,111 @@
+#include "snapstore/history.h"
+
+#include <dirent.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+
+#include "snapstore/difference.h"
+#include "snapstore/moment.h"
+#include "snapstore/volume_core.h"
+
+namespace umbra {
+
+namespace {
+
+bool same_time(const struct timespec& a, const struct timespec& b) {
+    return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
+}
+
+bool same_status(const struct stat& a, const struct stat& b) {
+    return a.st_mode == b.st_mode && a.st_uid == b.st_uid && a.st_gid == b.st_gid &&
+           a.st_size == b.st_size && same_time(a.st_mtim, b.st_mtim);
+}
+
+// What a path was at one moment.
+struct Seen {
+    ObjectId id;
+    struct stat status {};
+    std::vector<ExtendedAttribute> extended;
+};
+
+// Did contents of the object begin to change in [from, until)?
+Result<bool> content_changed(VolumeCore& core, ObjectId object, Epoch from, Epoch until) {
+    UMBRA_ASSIGN(auto record, core.index->content(object, from));
+    return record && record->epoch < until;
+}
+
+Result<bool> same_version(VolumeCore& core, const Seen& older, Epoch older_epoch, const Seen& newer,
+                          Epoch newer_epoch) {
+    if (older.id != newer.id || !same_status(older.status, newer.status) ||
+        older.extended != newer.extended)
+        return false;
+    if (!S_ISREG(older.status.st_mode)) return true;
+    UMBRA_ASSIGN(bool changed, content_changed(core, older.id, older_epoch, newer_epoch));
+    return !changed;
+}
+
+Result<std::optional<Seen>> seen_at(VolumeCore& core, Epoch snapshot, const std::string& path) {
+    PastTree past(core, snapshot);
+    auto entry = past.resolve(path);
+    if (!entry) {
+        int code = entry.error().code;
+        if (code == ENOENT || code == ENOTDIR || code == ESTALE) return std::optional<Seen>{};
+        return forward_error(entry);
+    }
+    UMBRA_ASSIGN(auto attributes, past.attributes(entry->id));
+    return std::optional(Seen{entry->id, attributes.status, std::move(attributes.extended)});
+}
+
+Result<std::optional<Seen>> seen_now(VolumeCore& core, const std::string& path) {
+    ObjectId at = core.mount.root_id;
+    std::size_t start = 0;
+    while (start < path.size()) {
+        std::size_t end = std::min(path.find('/', start), path.size());
+        if (end > start) {
+            auto entry = core.live.lookup(at, path.substr(start, end - start));
+            if (!entry) return std::optional<Seen>{};
+            at = entry->id;
+        }
+        start = end + 1;
+    }
+    auto attributes = Moment(core, std::nullopt).attributes(at);
+    if (!attributes) return std::optional<Seen>{};
+    core.hide_traces(at, attributes->status);
+    return std::optional(Seen{at, attributes->status, std::move(attributes->extended)});
+}
+
+}  // namespace
+
+Result<std::vector<Version>> History::versions(const std::string& path) {
+    auto snapshots = core_.catalog->snapshots();
+    std::vector<Version> versions;
+    UMBRA_ASSIGN(auto newer, seen_now(core_, path));
+    Epoch newer_epoch = UINT64_MAX;
+    bool newer_is_live = true;
+    for (auto snapshot = snapshots.rbegin(); snapshot != snapshots.rend(); ++snapshot) {
+        UMBRA_ASSIGN(auto seen, seen_at(core_, snapshot->epoch, path));
+        bool same = false;
+        if (seen && newer) {
+            UMBRA_ASSIGN(same, same_version(core_, *seen, snapshot->epoch, *newer, newer_epoch));
+        }
+        if (seen && same && !newer_is_live)
+            versions.back().first = *snapshot;
+        else if (seen)
+            versions.push_back(
+                {*snapshot, *snapshot, same && newer_is_live, seen->id, seen->status});
+        newer = std::move(seen);
+        newer_epoch = snapshot->epoch;
+        newer_is_live = false;
+    }
+    return versions;
+}
+
+Result<std::vector<Difference>> History::difference(Epoch from, std::optional<Epoch> to) {
+    if (to && *to <= from)
+        return error_of(ErrorKind::kUsage, EINVAL,
+                        "the first snapshot of a diff must be the older one; exchange them");
+    return DifferenceFinder(core_, from, to).find();
+}
+
+}  // namespace umbra

@@ -1,0 +1,55 @@
+// Questions about what changed, answered from the index and the undo log: versions of one path and
+// the difference of two moments. Time follows what changed, not the size of the share.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "snapstore/attributes.h"
+#include "snapstore/catalog.h"
+#include "snapstore/object_id.h"
+#include "snapstore/result.h"
+
+namespace umbra {
+
+class VolumeCore;
+
+// One distinct version of a path: how it was in the snapshots first..last (consecutive existing
+// snapshots).
+struct Version {
+    Snapshot first;     // oldest snapshot that shows this version
+    Snapshot last;      // newest snapshot that shows it
+    bool live = false;  // the live tree shows this very version too
+    ObjectId id;
+    struct stat status {};
+};
+
+enum class DifferenceKind { kAdded, kRemoved, kModified, kMetadata, kRenamed, kTypeChanged };
+
+struct Difference {
+    DifferenceKind kind = DifferenceKind::kModified;
+    std::string path;              // relative to the share, as of `to` (kRemoved: as of `from`)
+    std::string old_path;          // kRenamed only
+    bool content_changed = false;  // with kRenamed: also modified
+    unsigned char type = 0;        // DT_*
+    std::optional<std::uint64_t> old_size, new_size;
+};
+
+class History {
+   public:
+    explicit History(VolumeCore& core) : core_(core) {}
+
+    // Newest first; empty when no snapshot has the path. `path` is relative to the share. A version
+    // that only the live tree has is not listed.
+    Result<std::vector<Version>> versions(const std::string& path);
+
+    // What changed between snapshot `from` and snapshot `to` (or now), sorted by path.
+    Result<std::vector<Difference>> difference(Epoch from, std::optional<Epoch> to);
+
+   private:
+    VolumeCore& core_;
+};
+
+}  // namespace umbra

@@ -1,0 +1,153 @@
+#include "snapstore/limbo.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <memory>
+#include <string>
+
+#include "snapstore/volume_files.h"
+
+namespace umbra {
+
+namespace {
+
+constexpr int kOpenDirectory = O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW;
+
+Result<std::vector<std::string>> names_in(int parent, const char* name) {
+    int fd = openat(parent, name, kOpenDirectory);
+    if (fd < 0) return errno_error(errno, std::string("opening limbo directory ") + name);
+    std::unique_ptr<DIR, int (*)(DIR*)> directory(fdopendir(fd), closedir);
+    std::vector<std::string> names;
+    while (const struct dirent* entry = readdir(directory.get())) names.emplace_back(entry->d_name);
+    return names;
+}
+
+std::string limbo_path(ObjectId object, Epoch epoch) {
+    return format_limbo_directory_name(epoch) + "/" + format_limbo_name(object);
+}
+
+std::uint64_t bytes_of(const struct stat& status) {
+    return static_cast<std::uint64_t>(status.st_blocks) * 512;
+}
+
+}  // namespace
+
+Result<int> Limbo::epoch_directory(Epoch epoch) {
+    std::lock_guard lock(mutex_);
+    if (current_.valid() && current_epoch_ == epoch) {
+        struct stat status {};
+        // A deletion may have removed the directory when it had become empty.
+        if (fstat(current_.get(), &status) == 0 && status.st_nlink > 0) return dup(current_.get());
+    }
+    std::string name = format_limbo_directory_name(epoch);
+    if (mkdirat(directory_.get(), name.c_str(), 0700) != 0 && errno != EEXIST)
+        return errno_error(errno, "creating limbo directory " + name);
+    current_.reset(openat(directory_.get(), name.c_str(), kOpenDirectory));
+    if (!current_.valid()) return errno_error(errno, "opening limbo directory " + name);
+    current_epoch_ = epoch;
+    return dup(current_.get());
+}
+
+Result<void> Limbo::take(int directory_fd, const char* name, ObjectId object, Epoch epoch,
+                         std::uint64_t bytes) {
+    for (int attempt = 0;; ++attempt) {
+        UMBRA_ASSIGN(int fd, epoch_directory(epoch));
+        UniqueFd target(fd);
+        if (renameat(directory_fd, name, target.get(), format_limbo_name(object).c_str()) == 0)
+            break;
+        if (errno != ENOENT || attempt > 0)
+            return errno_only(errno);  // ENOENT: removed as empty in between
+    }
+    bytes_.fetch_add(bytes, std::memory_order_relaxed);
+    return {};
+}
+
+Result<void> Limbo::link(int object_fd, ObjectId object, Epoch epoch, std::uint64_t bytes) {
+    UMBRA_ASSIGN(int fd, epoch_directory(epoch));
+    UniqueFd target(fd);
+    if (linkat(object_fd, "", target.get(), format_limbo_name(object).c_str(), AT_EMPTY_PATH) !=
+            0 &&
+        errno != EEXIST)
+        return errno_only(errno);
+    bytes_.fetch_add(bytes, std::memory_order_relaxed);
+    return {};
+}
+
+Result<void> Limbo::unlink(ObjectId object, Epoch epoch, std::uint64_t bytes) {
+    if (unlinkat(directory_.get(), limbo_path(object, epoch).c_str(), 0) != 0)
+        return errno_only(errno);
+    bytes_.fetch_sub(bytes, std::memory_order_relaxed);
+    return {};
+}
+
+Result<std::vector<Epoch>> Limbo::epochs() const {
+    UMBRA_ASSIGN(auto names, names_in(directory_.get(), "."));
+    std::vector<Epoch> list;
+    for (const auto& name : names)
+        if (auto epoch = parse_limbo_directory_name(name)) list.push_back(*epoch);
+    return list;
+}
+
+Result<std::vector<ObjectId>> Limbo::objects(Epoch epoch) const {
+    std::vector<ObjectId> list;
+    auto names = names_in(directory_.get(), format_limbo_directory_name(epoch).c_str());
+    if (!names && names.error().code == ENOENT) return list;
+    if (!names) return forward_error(names);
+    for (const auto& name : *names)
+        if (auto object = parse_limbo_name(name)) list.push_back(*object);
+    return list;
+}
+
+Result<std::uint64_t> Limbo::object_bytes(ObjectId object, Epoch epoch) const {
+    struct stat status {};
+    if (fstatat(directory_.get(), limbo_path(object, epoch).c_str(), &status,
+                AT_SYMLINK_NOFOLLOW) != 0)
+        return errno_only(errno);
+    return bytes_of(status);
+}
+
+Result<std::uint64_t> Limbo::remove(ObjectId object, Epoch epoch) {
+    UMBRA_ASSIGN(auto bytes, object_bytes(object, epoch));
+    if (unlinkat(directory_.get(), limbo_path(object, epoch).c_str(), 0) != 0)
+        return errno_error(errno, "removing " + limbo_path(object, epoch) + " from limbo");
+    auto known = bytes_.load();
+    while (!bytes_.compare_exchange_weak(known, known - std::min(known, bytes))) {
+    }
+    return bytes;
+}
+
+void Limbo::remove_directory(Epoch epoch) {
+    // Fails with ENOTEMPTY while something is still there: then it stays.
+    unlinkat(directory_.get(), format_limbo_directory_name(epoch).c_str(), AT_REMOVEDIR);
+}
+
+Result<void> Limbo::recover() {
+    std::uint64_t bytes = 0;
+    UMBRA_ASSIGN(auto dead_epochs, epochs());
+    for (Epoch epoch : dead_epochs) {
+        UMBRA_ASSIGN(auto dead, objects(epoch));
+        for (ObjectId object : dead) {
+            struct stat status {};
+            std::string path = limbo_path(object, epoch);
+            if (fstatat(directory_.get(), path.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0)
+                continue;
+            if (status.st_nlink > 1)
+                unlinkat(directory_.get(), path.c_str(),
+                         0);  // it still has a live name: the rename did not happen
+            else
+                bytes += bytes_of(status);
+        }
+    }
+    bytes_ = bytes;
+    return {};
+}
+
+Result<void> Limbo::sync() {
+    if (syncfs(directory_.get()) != 0) return errno_error(errno, "syncing the share's filesystem");
+    return {};
+}
+
+}  // namespace umbra

@@ -1,0 +1,60 @@
+// Limbo: where regular files wait that lost their last name while a snapshot still needs their
+// contents. A directory of the live tree's own filesystem, SHARE/.umbra/limbo/EPOCH/, so that going
+// there is one atomic rename.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include "snapstore/object_id.h"
+#include "snapstore/result.h"
+#include "snapstore/unique_fd.h"
+
+namespace umbra {
+
+class Limbo {
+   public:
+    // `directory`: SHARE/.umbra/limbo through the live mount.
+    explicit Limbo(UniqueFd directory) : directory_(std::move(directory)) {}
+
+    // Moves the name (directory_fd, name) of an object there: its last name. Held back by nobody:
+    // one rename.
+    Result<void> take(int directory_fd, const char* name, ObjectId object, Epoch epoch,
+                      std::uint64_t bytes);
+    // Gives an object a second name there, before a rename replaces its last one.
+    Result<void> link(int object_fd, ObjectId object, Epoch epoch, std::uint64_t bytes);
+    // Takes that back when the rename failed.
+    Result<void> unlink(ObjectId object, Epoch epoch, std::uint64_t bytes);
+
+    // All objects that died in one epoch.
+    Result<std::vector<ObjectId>> objects(Epoch epoch) const;
+    Result<std::vector<Epoch>> epochs() const;
+    // Removes an object for good; returns the bytes it held.
+    Result<std::uint64_t> remove(ObjectId object, Epoch epoch);
+    // Removes the directory of an epoch if it is empty.
+    void remove_directory(Epoch epoch);
+    Result<std::uint64_t> object_bytes(ObjectId object, Epoch epoch) const;
+
+    // After an unclean end: drops second names left by a crash between link and rename, counts
+    // bytes anew.
+    Result<void> recover();
+    // After a clean end: as counted then.
+    void set_bytes(std::uint64_t bytes) { bytes_ = bytes; }
+    std::uint64_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
+    Result<void> sync();
+
+   private:
+    Result<int> epoch_directory(Epoch epoch);
+
+    UniqueFd directory_;
+    std::atomic<std::uint64_t> bytes_{0};
+    std::mutex mutex_;  // guards the two below; leaf
+    Epoch current_epoch_ = 0;
+    UniqueFd current_;  // directory of current_epoch_
+};
+
+}  // namespace umbra

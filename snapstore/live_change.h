@@ -1,0 +1,40 @@
+// The frame of every change to the live tree: gate, preserving, retry after making room. Internal
+// to snapstore.
+#pragma once
+
+#include <shared_mutex>
+#include <string>
+#include <utility>
+
+#include "snapstore/preserver.h"
+#include "snapstore/volume_core.h"
+
+namespace umbra {
+
+// Runs attempt(Preserver&) with the gate held shared. When the diff area had no room, makes some
+// and runs it again: an attempt therefore changes the live tree only after everything is preserved.
+template <typename Attempt>
+auto change(VolumeCore& core, Attempt&& attempt) -> decltype(attempt(std::declval<Preserver&>())) {
+    if (core.read_only) return errno_only(EROFS);
+    for (;;) {
+        {
+            std::shared_lock gate(core.gate);
+            Preserver preserver(core);
+            auto result = attempt(preserver);
+            if (result || result.error().kind != ErrorKind::kNeedsSpace) return result;
+        }
+        UMBRA_TRY(core.make_room());
+    }
+}
+
+// A directory of the live tree for *at calls.
+inline Result<UniqueFd> open_parent(const VolumeCore& core, ObjectId directory) {
+    return core.mount.open_object(directory, O_PATH | O_DIRECTORY);
+}
+
+// EINVAL for what is no single name; EPERM for Umbra's own names in the root.
+Result<void> check_new_name(const VolumeCore& core, ObjectId directory, const std::string& name);
+// The same for names to be found: ENOENT for Umbra's own.
+Result<void> check_old_name(const VolumeCore& core, ObjectId directory, const std::string& name);
+
+}  // namespace umbra

@@ -1,0 +1,168 @@
+// Files: creating, opening, changing contents.
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "snapstore/live_change.h"
+#include "snapstore/live_tree.h"
+#include "snapstore/thread_identity.h"
+#include "snapstore/volume_core.h"
+
+namespace umbra {
+
+namespace {
+
+constexpr std::size_t kMaxCopyAtOnce =
+    16 << 20;  // bounds how long a snapshot's cut may wait for one copy_file_range
+
+// What of a caller's open flags means something below: the kernel has resolved names, offsets and
+// creation already.
+int flags_below(int flags) {
+    return (flags & (O_ACCMODE | O_SYNC | O_DSYNC)) | O_NOATIME | O_NOFOLLOW | O_NONBLOCK;
+}
+
+// Original blocks are read before they are overwritten, so a writable file is opened readable where
+// possible.
+int readable(int flags) {
+    return (flags & O_ACCMODE) == O_WRONLY ? (flags & ~O_ACCMODE) | O_RDWR : flags;
+}
+
+Result<UniqueFd> open_below(const VolumeCore& core, ObjectId object, int flags) {
+    int below = flags_below(flags);
+    auto fd = core.mount.open_object(object, readable(below));
+    if (!fd && fd.error().code == EPERM &&
+        (flags & O_APPEND) != 0)  // an append-only file (chattr +a)
+        fd = core.mount.open_object(object, readable(below) | O_APPEND);
+    return fd;
+}
+
+bool ordinary(const Caller& caller) { return caller.uid != 0; }
+
+}  // namespace
+
+Result<LiveTree::Created> LiveTree::create(ObjectId parent, const std::string& name, mode_t mode,
+                                           int flags, const Caller& caller) {
+    UMBRA_TRY(check_new_name(core_, parent, name));
+    return change(core_, [&](Preserver& preserver) -> Result<Created> {
+        UMBRA_ASSIGN(auto fd, open_parent(core_, parent));
+        if (auto existing = entry_at(fd.get(), parent, name.c_str())) {
+            if ((flags & O_EXCL) != 0) return errno_only(EEXIST);
+            if (S_ISLNK(existing->status.st_mode)) return errno_only(ELOOP);
+            if ((flags & O_TRUNC) != 0) UMBRA_TRY(preserver.content_from(existing->id, 0));
+            UMBRA_TRY(preserver.wait());
+            UMBRA_ASSIGN(auto file, open_below(core_, existing->id, flags));
+            if ((flags & O_TRUNC) != 0) {
+                ClearSetIdScope clear(ordinary(caller));
+                if (ftruncate(file.get(), 0) != 0) return errno_only(errno);
+            }
+            return Created{*existing, {existing->id, std::move(file), flags}, true};
+        }
+        UMBRA_TRY(preserver.entry(parent, fd.get(), name));
+        UMBRA_TRY(preserver.attributes(parent, fd.get(), {}));
+        UMBRA_TRY(preserver.wait());
+        OpenFile file{{}, UniqueFd(), flags};
+        {
+            CallerScope as_caller(caller);
+            file.fd.reset(openat(fd.get(), name.c_str(),
+                                 readable(flags_below(flags)) | O_CREAT | O_EXCL | O_CLOEXEC,
+                                 mode));
+            if (!file.fd.valid()) return errno_only(errno);
+        }
+        Entry entry;
+        if (fstat(file.fd.get(), &entry.status) != 0) return errno_only(errno);
+        UMBRA_ASSIGN(entry.id, core_.mount.codec.identify(file.fd.get()));
+        file.id = entry.id;
+        UMBRA_TRY(preserver.note_birth(entry.id));
+        return Created{entry, std::move(file), false};
+    });
+}
+
+Result<LiveTree::Created> LiveTree::create_unnamed(ObjectId parent, mode_t mode, int flags,
+                                                   const Caller& caller) {
+    return change(core_, [&](Preserver& preserver) -> Result<Created> {
+        UMBRA_ASSIGN(auto fd, open_parent(core_, parent));
+        OpenFile file{{}, UniqueFd(), flags};
+        {
+            CallerScope as_caller(caller);
+            int below = (readable(flags_below(flags)) & ~O_NOFOLLOW) | O_TMPFILE | O_CLOEXEC |
+                        (flags & O_EXCL);
+            file.fd.reset(openat(fd.get(), ".", below, mode));
+            if (!file.fd.valid()) return errno_only(errno);
+        }
+        Entry entry;
+        if (fstat(file.fd.get(), &entry.status) != 0) return errno_only(errno);
+        UMBRA_ASSIGN(entry.id, core_.mount.codec.identify(file.fd.get()));
+        file.id = entry.id;
+        UMBRA_TRY(preserver.note_birth(entry.id));
+        return Created{entry, std::move(file), false};
+    });
+}
+
+Result<OpenFile> LiveTree::open(ObjectId object, int flags, const Caller& caller) {
+    if ((flags & O_TRUNC) == 0) {
+        if (core_.read_only && (flags & O_ACCMODE) != O_RDONLY) return errno_only(EROFS);
+        UMBRA_ASSIGN(auto fd, open_below(core_, object, flags));
+        return OpenFile{object, std::move(fd), flags};
+    }
+    return change(core_, [&](Preserver& preserver) -> Result<OpenFile> {
+        UMBRA_ASSIGN(auto fd, open_below(core_, object, flags));
+        UMBRA_TRY(preserver.content_from(object, 0));
+        UMBRA_TRY(preserver.wait());
+        ClearSetIdScope clear(ordinary(caller));
+        if (ftruncate(fd.get(), 0) != 0) return errno_only(errno);
+        return OpenFile{object, std::move(fd), flags};
+    });
+}
+
+Result<std::size_t> LiveTree::write(OpenFile& file, std::uint64_t offset, std::size_t size,
+                                    const Caller& caller,
+                                    const std::function<ssize_t(int fd)>& perform) {
+    return change(core_, [&](Preserver& preserver) -> Result<std::size_t> {
+        UMBRA_TRY(preserver.content(file.id, offset, size));
+        UMBRA_TRY(preserver.wait());
+        ClearSetIdScope clear(ordinary(caller));
+        ssize_t written = perform(file.fd.get());
+        if (written < 0) return errno_only(static_cast<int>(-written));
+        return static_cast<std::size_t>(written);
+    });
+}
+
+Result<void> LiveTree::allocate(OpenFile& file, int mode, std::uint64_t offset,
+                                std::uint64_t length, const Caller& caller) {
+    return change(core_, [&](Preserver& preserver) -> Result<void> {
+        if ((mode & (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE)) != 0)
+            UMBRA_TRY(preserver.content_from(file.id, offset));
+        else if ((mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) != 0)
+            UMBRA_TRY(preserver.content_data(file.id, offset, length));
+        else  // only allocates, and perhaps extends: begins the content, so that the old end of the
+              // file is known
+            UMBRA_TRY(preserver.content(file.id, offset, 0));
+        UMBRA_TRY(preserver.wait());
+        ClearSetIdScope clear(ordinary(caller));
+        if (fallocate(file.fd.get(), mode, static_cast<off_t>(offset),
+                      static_cast<off_t>(length)) != 0)
+            return errno_only(errno);
+        return {};
+    });
+}
+
+Result<std::size_t> LiveTree::copy_range(OpenFile& in, std::uint64_t in_offset, OpenFile& out,
+                                         std::uint64_t out_offset, std::size_t length,
+                                         const Caller& caller) {
+    length = std::min(length, kMaxCopyAtOnce);
+    return change(core_, [&](Preserver& preserver) -> Result<std::size_t> {
+        UMBRA_TRY(preserver.content(out.id, out_offset, length));
+        UMBRA_TRY(preserver.wait());
+        ClearSetIdScope clear(ordinary(caller));
+        auto from = static_cast<off64_t>(in_offset);
+        auto to = static_cast<off64_t>(out_offset);
+        ssize_t copied = copy_file_range(in.fd.get(), &from, out.fd.get(), &to, length, 0);
+        if (copied < 0) return errno_only(errno);
+        return static_cast<std::size_t>(copied);
+    });
+}
+
+}  // namespace umbra

@@ -1,0 +1,99 @@
+#include "snapstore/thread_identity.h"
+
+#include <linux/capability.h>
+#include <sched.h>
+#include <sys/fsuid.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cstdint>
+
+namespace umbra {
+
+namespace {
+
+constexpr std::uint64_t bit(int capability) { return 1ull << capability; }
+
+// What the thread may do is read once: it never changes but through the scopes here.
+struct Capabilities {
+    std::uint64_t effective = 0;
+    std::uint64_t permitted = 0;
+    std::uint64_t inheritable = 0;
+};
+
+Capabilities read_capabilities() {
+    struct __user_cap_header_struct header {
+        _LINUX_CAPABILITY_VERSION_3, 0
+    };
+    struct __user_cap_data_struct data[2] = {};
+    syscall(SYS_capget, &header, data);
+    auto join = [](std::uint32_t low, std::uint32_t high) {
+        return low | static_cast<std::uint64_t>(high) << 32;
+    };
+    return {join(data[0].effective, data[1].effective), join(data[0].permitted, data[1].permitted),
+            join(data[0].inheritable, data[1].inheritable)};
+}
+
+void set_effective(const Capabilities& capabilities, std::uint64_t effective) {
+    struct __user_cap_header_struct header {
+        _LINUX_CAPABILITY_VERSION_3, 0
+    };
+    struct __user_cap_data_struct data[2] = {};
+    for (int i = 0; i < 2; ++i) {
+        data[i].effective =
+            static_cast<std::uint32_t>((effective & capabilities.permitted) >> (32 * i));
+        data[i].permitted = static_cast<std::uint32_t>(capabilities.permitted >> (32 * i));
+        data[i].inheritable = static_cast<std::uint32_t>(capabilities.inheritable >> (32 * i));
+    }
+    syscall(SYS_capset, &header, data);
+}
+
+const Capabilities& thread_capabilities() {
+    thread_local const Capabilities capabilities = read_capabilities();
+    return capabilities;
+}
+
+// The umask belongs to the process unless the thread has its own filesystem context.
+void own_umask() {
+    thread_local const bool separate = unshare(CLONE_FS) == 0;
+    static_cast<void>(separate);
+}
+
+}  // namespace
+
+CallerScope::CallerScope(const Caller& caller) {
+    own_umask();
+    umask(caller.umask);
+    const auto& capabilities = thread_capabilities();
+    if (caller.gid != 0) {
+        setfsgid(caller.gid);
+        switched_group_ = true;
+    }
+    if (caller.uid != 0) {
+        // Leaving uid 0 drops the filesystem capabilities; all but FSETID are taken back, so that
+        // set-group-ID is granted as to the caller.
+        setfsuid(caller.uid);
+        set_effective(capabilities, capabilities.effective & ~bit(CAP_FSETID));
+        switched_user_ = true;
+    }
+}
+
+CallerScope::~CallerScope() {
+    if (switched_user_) {
+        setfsuid(0);
+        set_effective(thread_capabilities(), thread_capabilities().effective);
+    }
+    if (switched_group_) setfsgid(0);
+}
+
+ClearSetIdScope::ClearSetIdScope(bool active) : active_(active) {
+    if (active_)
+        set_effective(thread_capabilities(), thread_capabilities().effective & ~bit(CAP_FSETID));
+}
+
+ClearSetIdScope::~ClearSetIdScope() {
+    if (active_) set_effective(thread_capabilities(), thread_capabilities().effective);
+}
+
+}  // namespace umbra

@@ -1,0 +1,38 @@
+// Acting as the caller where the filesystem decides by who acts: ownership of what is created, and
+// whether set-id bits survive a change. Per thread (setfsuid(2), capset(2), a umask of the thread's
+// own by unshare(CLONE_FS)).
+#pragma once
+
+#include "snapstore/caller.h"
+
+namespace umbra {
+
+// While it lives, new objects belong to the caller and his umask applies. Permission checks stay
+// off: the kernel made them already, with the caller's supplementary groups, which are not known
+// here.
+class CallerScope {
+   public:
+    explicit CallerScope(const Caller& caller);
+    ~CallerScope();
+    CallerScope(const CallerScope&) = delete;
+    CallerScope& operator=(const CallerScope&) = delete;
+
+   private:
+    bool switched_user_ = false;
+    bool switched_group_ = false;
+};
+
+// While it lives, changes by an ordinary caller clear set-user-ID and set-group-ID bits as they
+// would for him.
+class ClearSetIdScope {
+   public:
+    explicit ClearSetIdScope(bool active);
+    ~ClearSetIdScope();
+    ClearSetIdScope(const ClearSetIdScope&) = delete;
+    ClearSetIdScope& operator=(const ClearSetIdScope&) = delete;
+
+   private:
+    bool active_;
+};
+
+}  // namespace umbra

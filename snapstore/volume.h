@@ -1,0 +1,119 @@
+// A volume: a share with its identity and diff area. The one entrance to snapstore.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "snapstore/catalog.h"
+#include "snapstore/history.h"
+#include "snapstore/live_tree.h"
+#include "snapstore/past_tree.h"
+#include "snapstore/result.h"
+#include "snapstore/size_limit.h"
+
+namespace umbra {
+
+enum class OnFull { kEvict, kRefuse };
+
+struct CreateOptions {
+    std::string share;                     // path of the folder
+    std::optional<std::string> diff_area;  // default SHARE/.umbra/diff
+    SizeLimit max_size;                    // default 10 % of the diff area's filesystem
+    OnFull on_full = OnFull::kEvict;
+};
+
+struct OpenOptions {
+    std::string share;  // path of the folder
+    bool read_only = false;
+    std::uint64_t memory_bytes = 128ull << 20;
+};
+
+// Something an administrator must know: a snapshot evicted, a log tail truncated, an index rebuilt.
+struct Event {
+    enum class Severity { kInformation, kWarning, kError } severity = Severity::kInformation;
+    std::string name;     // stable, e.g. "snapshot-evicted"
+    std::string message;  // one sentence
+};
+
+struct SpaceUse {
+    std::uint64_t log_bytes = 0;               // undo log, on disk
+    std::uint64_t index_bytes = 0;             // RocksDB files
+    std::uint64_t limbo_bytes = 0;             // removed files that snapshots still need
+    std::optional<std::uint64_t> limit_bytes;  // no value: unbounded
+    std::uint64_t filesystem_free_bytes = 0;   // of the diff area's filesystem
+    std::uint64_t used_bytes() const { return log_bytes + index_bytes + limbo_bytes; }
+};
+
+struct VolumeIdentity {
+    std::string uuid;
+    std::string share;      // absolute path as opened
+    std::string diff_area;  // absolute path
+    OnFull on_full = OnFull::kEvict;
+    SizeLimit max_size;
+};
+
+class Volume {
+   public:
+    // Makes a folder a share: writes SHARE/.umbra and the diff area. Fails without any change when:
+    // SHARE is missing (kNotFound), not a directory, has .umbra or .snapshots already, is on a
+    // filesystem without usable file handles; the diff area is not empty, inside the share
+    // (elsewhere than the default place), read-only or full.
+    static Result<VolumeIdentity> create(const CreateOptions& options);
+
+    // True where SHARE/.umbra/volume.toml exists.
+    static bool is_share(const std::string& share);
+
+    // Opens for use: takes the volume's lock (kRefused, naming the holder, when a process has it),
+    // checks identities and versions, recovers the log's tail, rebuilds the index where it is lost
+    // or damaged, finishes interrupted deletions. `announce` is called for every event, from any
+    // thread.
+    static Result<std::unique_ptr<Volume>> open(const OpenOptions& options,
+                                                std::function<void(const Event&)> announce);
+    ~Volume();  // closes cleanly: index flushed, lock released
+
+    const VolumeIdentity& identity() const;
+    bool read_only() const;
+
+    LiveTree& live();
+    PastTree past(Epoch snapshot);
+    History history();
+    const Catalog& catalog() const;
+
+    struct SnapshotOptions {
+        std::string label;        // empty: none; must be unique among existing snapshots
+        std::string hold_reason;  // empty: none
+        std::optional<std::int64_t> hold_expires;
+    };
+    // Cuts a snapshot: calls the flush hook, raises the epoch while no change is in flight, makes
+    // the live filesystem durable, then records the snapshot. Must not be called from a thread that
+    // the flush hook needs (a FUSE worker thread). One at a time; further callers queue.
+    Result<Snapshot> create_snapshot(const SnapshotOptions& options);
+    // Deletes and gives the space back. kRefused when held. kNotFound when it does not exist.
+    Result<void> delete_snapshot(Epoch snapshot);
+    Result<Snapshot> hold(Epoch snapshot, const Hold& hold);
+    // Removes the holds with this reason, or all when it is empty.
+    Result<Snapshot> release(Epoch snapshot, const std::string& reason);
+    // By token or label; kNotFound names what was asked for.
+    Result<Snapshot> find_snapshot(const std::string& token_or_label) const;
+
+    Result<SpaceUse> space_use() const;
+    // Bytes that deleting this snapshot alone would give back.
+    Result<std::uint64_t> exclusive_bytes(Epoch snapshot) const;
+
+    // Called before every cut, outside all locks that a change takes: hands over what the kernel
+    // still holds dirty.
+    void set_flush_hook(std::function<void()> hook);
+    // Called after a snapshot was created / deleted (also by eviction), before the next one can be:
+    // returns at once, takes and deletes no snapshots.
+    void set_snapshot_hook(std::function<void(const Snapshot&, bool created)> hook);
+
+   private:
+    explicit Volume(std::unique_ptr<VolumeCore> core);
+    std::unique_ptr<VolumeCore> core_;
+};
+
+}  // namespace umbra

@@ -1,0 +1,150 @@
+#include "snapstore/volume_config.h"
+
+#include <fcntl.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <toml++/toml.h>
+#include <unistd.h>
+
+#include <sstream>
+
+#include "snapstore/unique_fd.h"
+
+namespace umbra {
+
+namespace {
+
+constexpr std::size_t kMaxSmallFile = 1 << 20;
+
+tl::unexpected<Error> unreadable(const std::string& where, const std::string& why) {
+    return error_of(ErrorKind::kDiffArea, EIO,
+                    where + ": " + why + "; restore the file from a backup");
+}
+
+Result<toml::table> parse_versioned(const std::string& text, const std::string& where) {
+    try {
+        toml::table table = toml::parse(text);
+        auto format = table["format"].value<std::int64_t>();
+        if (!format) return unreadable(where, "no format version in it");
+        if (*format > kVolumeFormat)
+            return error_of(ErrorKind::kRefused, EPROTONOSUPPORT,
+                            where + " has format " + std::to_string(*format) +
+                                ", this umbra knows formats up to " +
+                                std::to_string(kVolumeFormat) + "; use a newer umbra");
+        if (*format < 1) return unreadable(where, "its format version is not positive");
+        return table;
+    } catch (const toml::parse_error& error) {
+        return unreadable(where, "line " + std::to_string(error.source().begin.line) + ": " +
+                                     std::string(error.description()));
+    }
+}
+
+Result<std::string> uuid_of(const toml::table& table, const std::string& where) {
+    auto uuid = table["uuid"].value<std::string>();
+    if (!uuid || uuid->size() != 36 ||
+        uuid->find_first_not_of("0123456789abcdef-") != std::string::npos)
+        return unreadable(where, "no valid uuid in it");
+    return *uuid;
+}
+
+std::string format_table(const toml::table& table) {
+    std::ostringstream out;
+    out << table << "\n";
+    return out.str();
+}
+
+}  // namespace
+
+Result<VolumeConfig> parse_volume_config(const std::string& text, const std::string& where) {
+    UMBRA_ASSIGN(auto table, parse_versioned(text, where));
+    VolumeConfig config;
+    UMBRA_ASSIGN(config.uuid, uuid_of(table, where));
+    config.diff_area = table["diff_area"].value_or(std::string());
+    if (!config.diff_area.empty() && config.diff_area[0] != '/')
+        return unreadable(where, "diff_area is no absolute path");
+    return config;
+}
+
+Result<AreaConfig> parse_area_config(const std::string& text, const std::string& where) {
+    UMBRA_ASSIGN(auto table, parse_versioned(text, where));
+    AreaConfig config;
+    UMBRA_ASSIGN(config.uuid, uuid_of(table, where));
+    auto limit = parse_size_limit(table["max_size"].value_or(std::string()));
+    if (!limit) return unreadable(where, "max_size: " + limit.error().text());
+    config.max_size = *limit;
+    auto policy = table["on_full"].value_or(std::string());
+    if (policy != "evict" && policy != "refuse")
+        return unreadable(where, "on_full is neither 'evict' nor 'refuse'");
+    config.on_full = policy == "evict" ? OnFull::kEvict : OnFull::kRefuse;
+    return config;
+}
+
+std::string format_volume_config(const VolumeConfig& config) {
+    toml::table table{{"format", kVolumeFormat}, {"uuid", config.uuid}};
+    if (!config.diff_area.empty()) table.insert("diff_area", config.diff_area);
+    return format_table(table);
+}
+
+std::string format_area_config(const AreaConfig& config) {
+    return format_table(
+        toml::table{{"format", kVolumeFormat},
+                    {"uuid", config.uuid},
+                    {"max_size", config.max_size.text()},
+                    {"on_full", config.on_full == OnFull::kEvict ? "evict" : "refuse"}});
+}
+
+Result<std::string> read_small_file(int directory, const char* name) {
+    UniqueFd fd(openat(directory, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+    if (!fd.valid()) return errno_error(errno, std::string("opening ") + name);
+    std::string text(kMaxSmallFile + 1, '\0');
+    std::size_t filled = 0;
+    for (;;) {
+        ssize_t count = ::read(fd.get(), text.data() + filled, text.size() - filled);
+        if (count < 0 && errno == EINTR) continue;
+        if (count < 0) return errno_error(errno, std::string("reading ") + name);
+        if (count == 0) break;
+        filled += static_cast<std::size_t>(count);
+        if (filled > kMaxSmallFile) return errno_error(EFBIG, std::string("reading ") + name);
+    }
+    text.resize(filled);
+    return text;
+}
+
+Result<void> write_small_file(int directory, const char* name, const std::string& text) {
+    std::string temporary = std::string(name) + ".new";
+    UniqueFd fd(openat(directory, temporary.c_str(),
+                       O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
+    auto failed = [&](const char* what) {
+        int code = errno;
+        unlinkat(directory, temporary.c_str(), 0);
+        return errno_error(code, std::string(what) + " " + name);
+    };
+    if (!fd.valid()) return errno_error(errno, "creating " + temporary);
+    for (std::size_t at = 0; at < text.size();) {
+        ssize_t count = ::write(fd.get(), text.data() + at, text.size() - at);
+        if (count < 0 && errno == EINTR) continue;
+        if (count < 0) return failed("writing");
+        at += static_cast<std::size_t>(count);
+    }
+    if (fsync(fd.get()) != 0) return failed("syncing");
+    if (renameat(directory, temporary.c_str(), directory, name) != 0) return failed("renaming");
+    if (fsync(directory) != 0) return failed("syncing the directory of");
+    return {};
+}
+
+std::string new_uuid() {
+    unsigned char bytes[16] = {};
+    if (getrandom(bytes, sizeof bytes, 0) != sizeof bytes) return {};
+    bytes[6] = static_cast<unsigned char>((bytes[6] & 0x0F) | 0x40);  // RFC 4122, version 4
+    bytes[8] = static_cast<unsigned char>((bytes[8] & 0x3F) | 0x80);
+    std::string text;
+    for (int i = 0; i < 16; ++i) {
+        static constexpr char kDigits[] = "0123456789abcdef";
+        if (i == 4 || i == 6 || i == 8 || i == 10) text += '-';
+        text += kDigits[bytes[i] >> 4];
+        text += kDigits[bytes[i] & 15];
+    }
+    return text;
+}
+
+}  // namespace umbra

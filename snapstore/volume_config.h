@@ -1,0 +1,40 @@
+// volume.toml and area.toml: who a volume is and how its diff area is limited (docs/format.md,
+// "volume.toml and area.toml"). Both carry a format version; a newer one is refused.
+#pragma once
+
+#include <string>
+
+#include "snapstore/result.h"
+#include "snapstore/size_limit.h"
+#include "snapstore/volume.h"
+
+namespace umbra {
+
+inline constexpr int kVolumeFormat = 1;
+
+struct VolumeConfig {
+    std::string uuid;
+    std::string diff_area;  // absolute path; empty: the default place inside SHARE/.umbra
+};
+
+struct AreaConfig {
+    std::string uuid;
+    SizeLimit max_size;
+    OnFull on_full = OnFull::kEvict;
+};
+
+// `where` is the file's path for messages. Errors: kRefused for a newer format, kDiffArea for
+// unreadable contents.
+Result<VolumeConfig> parse_volume_config(const std::string& text, const std::string& where);
+Result<AreaConfig> parse_area_config(const std::string& text, const std::string& where);
+std::string format_volume_config(const VolumeConfig& config);
+std::string format_area_config(const AreaConfig& config);
+
+// Reads a small file of a directory whole (at most 1 MiB). ENOENT stays ENOENT.
+Result<std::string> read_small_file(int directory, const char* name);
+// Replaces a file atomically and durably: temporary file, sync, rename, sync of the directory.
+Result<void> write_small_file(int directory, const char* name, const std::string& text);
+
+std::string new_uuid();
+
+}  // namespace umbra

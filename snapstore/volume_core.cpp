@@ -1,0 +1,87 @@
+#include "snapstore/volume_core.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <chrono>
+#include <mutex>
+#include <shared_mutex>
+
+#include "snapstore/reclaim.h"
+
+namespace umbra {
+
+namespace {
+
+std::int64_t now_seconds() {
+    return std::chrono::duration_cast<std::chrono::seconds>(
+               std::chrono::system_clock::now().time_since_epoch())
+        .count();
+}
+
+}  // namespace
+
+void VolumeCore::hide_traces(ObjectId object, struct stat& status) const {
+    // Directories count their subdirectories on ext4 and XFS (btrfs always says 1): .umbra is one
+    // in the root.
+    if (object == mount.root_id && status.st_nlink > 2) --status.st_nlink;
+}
+
+Result<void> VolumeCore::check_space(std::uint64_t bytes) const {
+    if (!limit_bytes) return {};
+    std::uint64_t used =
+        log->estimated_bytes() + limbo->bytes() + index_bytes.load(std::memory_order_relaxed);
+    if (used + bytes <= *limit_bytes) return {};
+    return tl::make_unexpected(
+        Error{ENOSPC, ErrorKind::kNeedsSpace, "the diff area has reached its limit"});
+}
+
+Result<void> VolumeCore::make_room() {
+    std::lock_guard lock(snapshot_mutex);
+    UMBRA_TRY(log->measure_bytes());
+    if (check_space(kMaxExtentBlocks * kBlockSize * 2))
+        return {};  // somebody else has made room meanwhile
+    auto full = [&](const std::string& why) {
+        return error_of(ErrorKind::kDiffArea, ENOSPC,
+                        "the diff area " + identity.diff_area + " is full and " + why +
+                            "; delete snapshots or give it more space ('umbra storage show')");
+    };
+    if (identity.on_full == OnFull::kRefuse) return full("its policy is to refuse");
+    std::int64_t now = now_seconds();
+    for (const auto& snapshot : catalog->snapshots()) {
+        if (snapshot.held(now)) continue;
+        tell(Event::Severity::kWarning, "snapshot-evicted",
+             "the diff area " + identity.diff_area + " is full: snapshot " + snapshot.token +
+                 (snapshot.label.empty() ? "" : " (" + snapshot.label + ")") +
+                 " is deleted to make room");
+        UMBRA_TRY(delete_snapshot_locked(snapshot));
+        return {};
+    }
+    return full("every snapshot is held or none is left");
+}
+
+Result<void> VolumeCore::delete_snapshot_locked(const Snapshot& snapshot) {
+    UMBRA_TRY(catalog->begin_delete(snapshot.epoch));
+    {
+        std::unique_lock cut(gate);
+        newest = catalog->newest();
+    }
+    UMBRA_TRY(reclaim(snapshot.epoch));
+    UMBRA_TRY(catalog->finish_delete(snapshot.epoch));
+    if (snapshot_hook) snapshot_hook(snapshot, false);
+    return {};
+}
+
+Result<void> VolumeCore::reclaim(Epoch epoch_gone) {
+    Epoch until = catalog->next_of(epoch_gone).value_or(UINT64_MAX);
+    Reclaimer reclaimer(*this,
+                        [this](Epoch after, Epoch up_to) { return catalog->any_in(after, up_to); });
+    UMBRA_TRY(reclaimer.reclaim(epoch_gone, until));
+    if (catalog->newest() == 0) UMBRA_TRY(index->clear());
+    UMBRA_TRY(log->measure_bytes());
+    UMBRA_ASSIGN(std::uint64_t bytes, index->disk_bytes());
+    index_bytes = bytes;
+    return {};
+}
+
+}  // namespace umbra

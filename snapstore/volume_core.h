@@ -1,0 +1,86 @@
+// What the parts of an open volume share. Internal to snapstore.
+//
+// Lock order (docs/architecture.md, "Locks"): flush_mutex -> snapshot_mutex -> gate -> one
+// ObjectState::mutex -> undo log, index, limbo, catalog, each a leaf for us.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "snapstore/catalog.h"
+#include "snapstore/epoch_gate.h"
+#include "snapstore/index.h"
+#include "snapstore/limbo.h"
+#include "snapstore/live_mount.h"
+#include "snapstore/object_state.h"
+#include "snapstore/undo_log.h"
+#include "snapstore/volume.h"
+
+namespace umbra {
+
+class VolumeCore {
+   public:
+    VolumeIdentity identity;
+    bool read_only = false;
+    bool without_diff_area = false;  // read-only view of the live tree alone
+    std::function<void(const Event&)> announce;
+
+    LiveMount mount;
+    UniqueFd control_directory;  // SHARE/.umbra through the live mount
+    ObjectId control_id;         // its identity: nobody may reach it
+    UniqueFd lock_file;
+    UniqueFd diff_area;
+    UniqueFd log_directory;
+    std::optional<std::uint64_t> limit_bytes;
+
+    std::unique_ptr<Catalog> catalog;
+    std::unique_ptr<UndoLog> log;
+    std::unique_ptr<Index> index;
+    std::unique_ptr<Limbo> limbo;
+    std::unique_ptr<ObjectStates> states;
+
+    EpochGate gate;
+    // Written with the gate held exclusively, read with it held shared.
+    std::atomic<Epoch> epoch{0};   // label of records written now
+    std::atomic<Epoch> newest{0};  // newest snapshot that must be preserved for; 0: none
+
+    // Guards flush_hook and is held while it runs: before snapshot_mutex and never under it, since
+    // a change that the flush brings may have to make room, which takes that.
+    std::mutex flush_mutex;
+    std::function<void()> flush_hook;
+    std::mutex
+        snapshot_mutex;  // one creation, deletion or eviction at a time; guards snapshot_hook
+    std::function<void(const Snapshot&, bool created)> snapshot_hook;
+    std::atomic<std::uint64_t> index_bytes{0};  // as last measured
+
+    LiveTree live{*this};
+
+    void tell(Event::Severity severity, std::string name, std::string message) const {
+        if (announce) announce({severity, std::move(name), std::move(message)});
+    }
+
+    // The change of `bytes` appended would stay within the limit? Otherwise kNeedsSpace.
+    Result<void> check_space(std::uint64_t bytes) const;
+    // Makes room by policy: evicts the oldest snapshot that no hold keeps. ENOSPC (kDiffArea) when
+    // it may not. Takes snapshot_mutex: the caller holds no lock at all.
+    Result<void> make_room();
+    // Deletes one snapshot and reclaims its space. snapshot_mutex held.
+    Result<void> delete_snapshot_locked(const Snapshot& snapshot);
+    // Ends a deletion that has begun: frees every record that only snapshot `epoch` needed.
+    // snapshot_mutex held.
+    Result<void> reclaim(Epoch epoch);
+
+    // Raw stat of an object without Umbra's own traces (link count of the root).
+    void hide_traces(ObjectId object, struct stat& status) const;
+};
+
+// snapstore/recovery.cpp: brings the index up to the log's end; used by Volume::open. `clean`: the
+// volume was closed cleanly.
+Result<void> recover_log_and_index(VolumeCore& core, const std::string& index_path,
+                                   std::uint64_t memory_bytes, bool clean);
+
+}  // namespace umbra

@@ -1,0 +1,40 @@
+// Every name that Umbra writes on disk is built and parsed here (docs/format.md, "Names").
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "snapstore/object_id.h"
+
+namespace umbra {
+
+inline constexpr const char* kVolumeFileName = "volume.toml";    // in SHARE/.umbra
+inline constexpr const char* kVolumeLockName = "lock";           // in SHARE/.umbra
+inline constexpr const char* kSequenceFileName = "sequence";     // in SHARE/.umbra
+inline constexpr const char* kLimboDirectoryName = "limbo";      // in SHARE/.umbra
+inline constexpr const char* kDefaultDiffAreaName = "diff";      // in SHARE/.umbra
+inline constexpr const char* kAreaFileName = "area.toml";        // in the diff area
+inline constexpr const char* kLogDirectoryName = "log";          // in the diff area
+inline constexpr const char* kIndexDirectoryName = "index";      // in the diff area
+inline constexpr const char* kCatalogFileName = "catalog.ulog";  // in DIFF_AREA/log
+inline constexpr const char* kCleanMarkName = "clean";           // in the diff area: closed cleanly
+
+// DIFF_AREA/log/EPOCH-SEQUENCE.ulog, both in hexadecimal with fixed width, so that names sort by
+// age.
+struct LogFileName {
+    Epoch epoch = 0;
+    std::uint64_t sequence = 0;
+};
+std::string format_log_file_name(const LogFileName& name);
+std::optional<LogFileName> parse_log_file_name(std::string_view name);
+
+// SHARE/.umbra/limbo/EPOCH/INODE-GENERATION, in hexadecimal; EPOCH is when the object lost its last
+// name.
+std::string format_limbo_directory_name(Epoch epoch);
+std::optional<Epoch> parse_limbo_directory_name(std::string_view name);
+std::string format_limbo_name(ObjectId object);
+std::optional<ObjectId> parse_limbo_name(std::string_view name);
+
+}  // namespace umbra
