@@ -1,0 +1,81 @@
+// getattr, setattr
+#include <memory>
+
+#include "fuse/operations.h"
+#include "fuse/snapshot_view.h"
+#include "fuse/snapshots_directory.h"
+
+namespace umbra::operations {
+
+namespace {
+
+// By object where possible: the kernel rarely says through which open file it asks. A file without
+// a name may be out of reach by its handle, but not through a descriptor.
+Result<struct stat> live_status(MountContext& context, NodeId node) {
+    const auto object = context.live_object(node);
+    if (!object) return tl::make_unexpected(object.error());
+    auto status = context.live().status(*object);
+    if (!status && status.error().code == ESTALE) {
+        const auto handle = context.open_files().any_of(node);
+        if (handle && handle->live()) return LiveTree::status_of(*handle->live());
+    }
+    return status;
+}
+
+TimeChange time_change(int valid, int set, int now) {
+    if (valid & now) return TimeChange::kNow;
+    return valid & set ? TimeChange::kSet : TimeChange::kOmit;
+}
+
+AttributeChange change_asked_for(const struct stat& status, int valid) {
+    AttributeChange change;
+    if (valid & FUSE_SET_ATTR_MODE) change.mode = status.st_mode;
+    if (valid & FUSE_SET_ATTR_UID) change.uid = status.st_uid;
+    if (valid & FUSE_SET_ATTR_GID) change.gid = status.st_gid;
+    if (valid & FUSE_SET_ATTR_SIZE) change.size = static_cast<std::uint64_t>(status.st_size);
+    change.access_time_change = time_change(valid, FUSE_SET_ATTR_ATIME, FUSE_SET_ATTR_ATIME_NOW);
+    change.modification_time_change =
+        time_change(valid, FUSE_SET_ATTR_MTIME, FUSE_SET_ATTR_MTIME_NOW);
+    change.access_time = status.st_atim;
+    change.modification_time = status.st_mtim;
+    // One bit in the protocol (FATTR_KILL_SUIDGID); libfuse has two names of the old one.
+    change.clear_set_id = (valid & (FUSE_SET_ATTR_KILL_SUID | FUSE_SET_ATTR_KILL_SGID)) != 0;
+    return change;
+}
+
+}  // namespace
+
+void getattr(Request& request, fuse_ino_t number, fuse_file_info* info) {
+    MountContext& context = request.context();
+    const NodeId node(number);
+    if (node.is_snapshots_directory()) return snapshots_directory::getattr(request);
+    if (node.in_snapshot()) return snapshot_view::getattr(request, node);
+
+    auto* handle = info ? reinterpret_cast<FileHandle*>(info->fh) : nullptr;
+    const auto status = handle && handle->live() ? LiveTree::status_of(*handle->live())
+                                                 : live_status(context, node);
+    if (!status) return request.error(status.error());
+    request.attributes(context.shown_live(node, *status));
+}
+
+void setattr(Request& request, fuse_ino_t number, struct stat* status, int valid,
+             fuse_file_info* /*info*/) {
+    MountContext& context = request.context();
+    const NodeId node(number);
+    const auto object = context.live_object(node);
+    if (!object) return request.error(object.error());
+    const AttributeChange change = change_asked_for(*status, valid);
+    if (change.modification_time_change == TimeChange::kSet) {
+        const auto handle = context.open_files().any_of(node);
+        if (handle && handle->times) handle->times->set(change.modification_time);
+    }
+    const auto after = context.live().change_attributes(*object, change, request.caller());
+    if (!after) return request.error(after.error());
+    // .snapshots shows the owner of the share's root as its own.
+    if (node.is_root()) {
+        context.notifications().attributes_changed(NodeId::snapshots_directory());
+    }
+    request.attributes(context.shown_live(node, *after));
+}
+
+}  // namespace umbra::operations

@@ -1,0 +1,88 @@
+#include "fuse/daemon_methods.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <sys/mount.h>
+
+#include <mutex>
+
+#include "fuse/caller_policy.h"
+#include "fuse/mount_session.h"
+#include "fuse/mount_table.h"
+#include "fuse/result_json.h"
+#include "fuse/volume_methods.h"
+
+namespace umbra {
+
+using nlohmann::json;
+
+Result<MountPoint> MountPoint::of(const std::string& path) {
+    UMBRA_ASSIGN(const std::vector<MountTableEntry> table, read_mount_table());
+    const auto top = mount_at(table, path);
+    if (!top) return errno_error(ENOENT, fmt::format("'{}' is not mounted", path));
+    return MountPoint(path, top->device);
+}
+
+Result<void> MountPoint::unmount() const {
+    UMBRA_ASSIGN(const std::vector<MountTableEntry> table, read_mount_table());
+    const auto top = mount_at(table, path_);
+    if (top && top->device != device_) {
+        return error_of(
+            ErrorKind::kSystem, EBUSY,
+            fmt::format("another filesystem is mounted over '{}': unmount that first", path_));
+    }
+    if (::umount2(path_.c_str(), UMOUNT_NOFOLLOW) == 0) return {};
+    if (errno == EBUSY) {
+        return error_of(
+            ErrorKind::kSystem, EBUSY,
+            fmt::format(
+                "'{}' is in use: close what is open in it ('fuser -vm {}' names it) and try again",
+                path_, path_));
+    }
+    return errno_error(errno, fmt::format("cannot unmount '{}'", path_));
+}
+
+Result<uid_t> DaemonMethods::owner() const {
+    UMBRA_ASSIGN(const struct stat status, volume_.live().status(volume_.live().root()));
+    return status.st_uid;
+}
+
+Result<json> DaemonMethods::call(const ControlRequest& request, const PeerIdentity& peer) {
+    UMBRA_ASSIGN(const uid_t share_owner, owner());
+    if (auto allowed = check_method_access(request.method, peer, share_owner); !allowed) {
+        spdlog::warn("refused to user {}: {}", peer.uid, request.method);
+        return forward_error(allowed);
+    }
+    if (request.method == control_method::kStatus) return status();
+    if (request.method == control_method::kShutdown) return shutdown();
+    VersionFilter may_see;
+    if (!sees_everything(peer, share_owner)) {
+        may_see = [&](const std::string& token, const std::string& path) {
+            return caller_can_look_up(peer, mounted_.mountpoint, token, path);
+        };
+    }
+    return call_volume_method(volume_, request.method, request.parameters, may_see);
+}
+
+void DaemonMethods::session_ends() {
+    const std::unique_lock lock(mutex_);
+    session_ = nullptr;
+}
+
+Result<json> DaemonMethods::status() {
+    UMBRA_ASSIGN(json status, volume_status_json(volume_));
+    add_mount_status(status, mounted_);
+    const std::shared_lock lock(mutex_);
+    if (session_ != nullptr) {
+        status["requests"] = session_->request_counts();
+        status["known_nodes"] = session_->known_nodes();
+    }
+    return status;
+}
+
+Result<json> DaemonMethods::shutdown() {
+    UMBRA_TRY(place_.unmount());
+    return json::object();
+}
+
+}  // namespace umbra

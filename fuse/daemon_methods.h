@@ -1,0 +1,62 @@
+// What the control socket of a mounted share answers: who may ask, what needs the mount, and the
+// rest from the volume.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <shared_mutex>
+#include <string>
+
+#include "fuse/control_protocol.h"
+#include "fuse/control_server.h"
+#include "fuse/registry.h"
+#include "snapstore/result.h"
+#include "snapstore/volume.h"
+
+namespace umbra {
+
+class MountSession;
+
+// Our own mount, so that nobody else's at the same place is ever unmounted.
+class MountPoint {
+   public:
+    // Of the mount that is on top there now.
+    static Result<MountPoint> of(const std::string& path);
+
+    const std::string& path() const { return path_; }
+    // EBUSY while something in it is in use, or another mount lies over it.
+    Result<void> unmount() const;
+
+   private:
+    MountPoint(std::string path, std::string device)
+        : path_(std::move(path)), device_(std::move(device)) {}
+    std::string path_;
+    std::string device_;
+};
+
+// Thread-safe.
+class DaemonMethods {
+   public:
+    DaemonMethods(Volume& volume, MountSession& session, MountedShare mounted, MountPoint place)
+        : volume_(volume),
+          session_(&session),
+          mounted_(std::move(mounted)),
+          place_(std::move(place)) {}
+
+    Result<nlohmann::json> call(const ControlRequest& request, const PeerIdentity& peer);
+
+    // From here on the session is not touched.
+    void session_ends();
+
+   private:
+    Result<nlohmann::json> status();
+    Result<nlohmann::json> shutdown();
+    Result<uid_t> owner() const;
+
+    Volume& volume_;
+    std::shared_mutex mutex_;
+    MountSession* session_;  // guarded by mutex_
+    const MountedShare mounted_;
+    const MountPoint place_;
+};
+
+}  // namespace umbra

@@ -1,0 +1,93 @@
+#include "fuse/live_directory.h"
+
+#include <dirent.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstddef>
+#include <utility>
+
+namespace umbra {
+
+bool DirectoryItem::is_dots() const {
+    return name[0] == '.' && (name[1] == '\0' || (name[1] == '.' && name[2] == '\0'));
+}
+
+namespace {
+
+class LiveDirectory final : public DirectoryReader {
+   public:
+    LiveDirectory(MountContext& context, NodeId node, ObjectId object, UniqueFd fd)
+        : context_(context), node_(node), object_(object), fd_(std::move(fd)) {}
+
+    Result<void> seek(off_t position) override {
+        // Back at the start, what is buffered may be outdated (rewinddir).
+        if (position == position_ && position != 0) return {};
+        if (::lseek(fd_.get(), position, SEEK_SET) < 0) return errno_only(errno);
+        position_ = position;
+        begin_ = end_ = 0;
+        return {};
+    }
+
+    Result<const DirectoryItem*> current() override {
+        while (true) {
+            if (begin_ == end_) {
+                UMBRA_TRY(fill());
+                if (end_ == 0) return nullptr;
+            }
+            const auto* record = reinterpret_cast<const dirent64*>(buffer_.data() + begin_);
+            item_ = DirectoryItem{record->d_name, record->d_ino, record->d_type, record->d_off};
+            // Whatever contains the share is nobody's business inside.
+            if (node_.is_root() && item_.is_dots()) item_.inode = object_.inode;
+            if (!context_.live().hidden(object_, item_.name)) return &item_;
+            advance();
+        }
+    }
+
+    void advance() override {
+        const auto* record = reinterpret_cast<const dirent64*>(buffer_.data() + begin_);
+        position_ = record->d_off;
+        begin_ += record->d_reclen;
+    }
+
+    Result<NodeEntry> entry_of(const DirectoryItem& item) override {
+        UMBRA_ASSIGN(const Entry entry, context_.live().entry_at(fd_.get(), object_, item.name));
+        return context_.live_entry(entry);
+    }
+
+    Result<void> synchronize() override {
+        if (::fsync(fd_.get()) != 0) return errno_only(errno);
+        return {};
+    }
+
+   private:
+    Result<void> fill() {
+        const ssize_t size = ::getdents64(fd_.get(), buffer_.data(), buffer_.size());
+        // A directory that has been removed is simply empty.
+        if (size < 0 && errno != ENOENT) return errno_only(errno);
+        begin_ = 0;
+        end_ = size > 0 ? static_cast<std::size_t>(size) : 0;
+        return {};
+    }
+
+    MountContext& context_;
+    const NodeId node_;
+    const ObjectId object_;
+    const UniqueFd fd_;
+    off_t position_ = 0;  // of the item at begin_
+    std::size_t begin_ = 0;
+    std::size_t end_ = 0;
+    DirectoryItem item_;
+    alignas(dirent64) std::array<char, 16384> buffer_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<DirectoryReader>> open_live_directory(MountContext& context, NodeId node) {
+    UMBRA_ASSIGN(const ObjectId object, context.live_object(node));
+    UMBRA_ASSIGN(UniqueFd fd, context.live().open_directory(object));
+    return std::make_unique<LiveDirectory>(context, node, object, std::move(fd));
+}
+
+}  // namespace umbra

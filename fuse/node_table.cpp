@@ -1,0 +1,58 @@
+#include "fuse/node_table.h"
+
+namespace umbra {
+
+void NodeTable::remember(NodeId node, std::uint32_t generation, NodeId parent) {
+    Shard& shard = shard_of(node);
+    const std::lock_guard lock(shard.mutex);
+    auto [position, added] =
+        shard.records.try_emplace(node, Record{parent.value(), 0, generation, false});
+    Record& record = position->second;
+    if (!added && record.generation != generation) {
+        record.generation = generation;
+        record.unlinked = false;
+    }
+    record.parent = parent.value();
+    ++record.references;
+}
+
+void NodeTable::forget(NodeId node, std::uint64_t count) {
+    Shard& shard = shard_of(node);
+    const std::lock_guard lock(shard.mutex);
+    const auto position = shard.records.find(node);
+    if (position == shard.records.end()) return;
+    std::uint64_t& references = position->second.references;
+    if (references > count) {
+        references -= count;
+    } else {
+        shard.records.erase(position);
+    }
+}
+
+std::optional<NodeTable::Node> NodeTable::find(NodeId node) const {
+    const Shard& shard = shard_of(node);
+    const std::lock_guard lock(shard.mutex);
+    const auto position = shard.records.find(node);
+    if (position == shard.records.end()) return std::nullopt;
+    const Record& record = position->second;
+    return Node{NodeId(record.parent), record.generation, record.unlinked};
+}
+
+void NodeTable::set_unlinked(NodeId node, std::uint32_t generation, bool unlinked) {
+    Shard& shard = shard_of(node);
+    const std::lock_guard lock(shard.mutex);
+    const auto position = shard.records.find(node);
+    if (position == shard.records.end() || position->second.generation != generation) return;
+    position->second.unlinked = unlinked;
+}
+
+std::size_t NodeTable::size() const {
+    std::size_t count = 0;
+    for (const Shard& shard : shards_) {
+        const std::lock_guard lock(shard.mutex);
+        count += shard.records.size();
+    }
+    return count;
+}
+
+}  // namespace umbra

@@ -1,0 +1,63 @@
+// What must be remembered of every node the kernel holds a reference to: about 56 bytes each, no
+// descriptor and no name, so that a million known files cost 56 MB.
+//
+// Lock: one mutex per shard; leaf locks, held for a look into the shard only, never across a call
+// of the store or a reply.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <optional>
+#include <unordered_map>
+
+#include "fuse/node_id.h"
+
+namespace umbra {
+
+// Every method may be called from any thread.
+class NodeTable {
+   public:
+    struct Node {
+        NodeId parent;                 // a directory that it was found in, at some time
+        std::uint32_t generation = 0;  // of the underlying inode
+        bool unlinked = false;         // waits in limbo: its link count is to be shown as 0
+    };
+
+    // The kernel is about to be told of this node once more. A new generation means that the inode
+    // number has been used again: the kernel makes a new inode of it, but forgets both under one
+    // number, so their references are counted together.
+    void remember(NodeId node, std::uint32_t generation, NodeId parent);
+
+    // The kernel has dropped `count` references, or never got the reply that carried them.
+    void forget(NodeId node, std::uint64_t count);
+
+    std::optional<Node> find(NodeId node) const;
+
+    // Says whether the object is in limbo. Nodes that are not known, and other generations, are
+    // left alone.
+    void set_unlinked(NodeId node, std::uint32_t generation, bool unlinked);
+
+    std::size_t size() const;
+
+   private:
+    struct Record {
+        std::uint64_t parent;
+        std::uint64_t references;
+        std::uint32_t generation;
+        bool unlinked;
+    };
+    struct alignas(64) Shard {
+        mutable std::mutex mutex;
+        std::unordered_map<NodeId, Record, NodeIdHash> records;
+    };
+    static constexpr std::size_t kShards = 64;
+
+    Shard& shard_of(NodeId node) { return shards_[NodeIdHash{}(node) % kShards]; }
+    const Shard& shard_of(NodeId node) const { return shards_[NodeIdHash{}(node) % kShards]; }
+
+    std::array<Shard, kShards> shards_;
+};
+
+}  // namespace umbra

@@ -1,0 +1,44 @@
+#include "fuse/notifications.h"
+
+#include <string>
+
+namespace umbra {
+
+namespace {
+
+void drop_name(fuse_session* session, const std::string& name) {
+    fuse_lowlevel_notify_inval_entry(session, NodeId::snapshots_directory().value(), name.c_str(),
+                                     name.size());
+}
+
+void drop_attributes(fuse_session* session, NodeId node) {
+    // A negative offset means: attributes only, keep the pages.
+    fuse_lowlevel_notify_inval_inode(session, node.value(), -1, 0);
+}
+
+}  // namespace
+
+void Notifications::disconnect() {
+    session_ = nullptr;
+    thread_.stop();
+}
+
+void Notifications::snapshot_changed(const Snapshot& snapshot, bool created) {
+    thread_.add([this, token = snapshot.token, label = snapshot.label, created] {
+        fuse_session* session = session_;
+        if (session == nullptr) return;
+        if (!created) {
+            drop_name(session, token);
+            if (!label.empty()) drop_name(session, label);
+        }
+        drop_attributes(session, NodeId::snapshots_directory());
+    });
+}
+
+void Notifications::attributes_changed(NodeId node) {
+    thread_.add([this, node] {
+        if (fuse_session* session = session_) drop_attributes(session, node);
+    });
+}
+
+}  // namespace umbra

@@ -1,0 +1,36 @@
+// Tells the kernel about changes that it cannot know of: snapshots that come and go, and attributes
+// that follow from another object's.
+//
+// Sent by a thread of its own: the kernel takes the directory's inode lock to drop a name, and a
+// request under way (mkdir in .snapshots) may hold that lock until it is answered.
+#pragma once
+
+#include <fuse3/fuse_lowlevel.h>
+
+#include <atomic>
+
+#include "fuse/node_id.h"
+#include "fuse/task_thread.h"
+#include "snapstore/catalog.h"
+
+namespace umbra {
+
+// Every method may be called from any thread and returns at once. Nothing is sent before connect()
+// and after disconnect().
+class Notifications {
+   public:
+    void connect(fuse_session* session) { session_ = session; }
+    // After it has returned nothing more is sent.
+    void disconnect();
+
+    // .snapshots has one entry more or less.
+    void snapshot_changed(const Snapshot& snapshot, bool created);
+    // The kernel's copy of the attributes is outdated.
+    void attributes_changed(NodeId node);
+
+   private:
+    std::atomic<fuse_session*> session_ = nullptr;
+    TaskThread thread_;
+};
+
+}  // namespace umbra

@@ -1,0 +1,67 @@
+// The files and directories that are held open through the mount, and which nodes they belong to.
+//
+// Lock: one mutex per shard; leaf locks, never held across a call of the store or a reply.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+#include <variant>
+#include <vector>
+
+#include "fuse/kept_times.h"
+#include "fuse/node_id.h"
+#include "snapstore/live_tree.h"
+#include "snapstore/past_tree.h"
+
+namespace umbra {
+
+// One open file, live or of a snapshot.
+struct FileHandle {
+    NodeId node;
+    std::variant<OpenFile, PastFile> file;
+    Epoch epoch = 0;                             // of the snapshot; 0: live
+    std::shared_ptr<KeptTimes> times = nullptr;  // writeback cache only
+
+    OpenFile* live() { return std::get_if<OpenFile>(&file); }
+    const PastFile* past() const { return std::get_if<PastFile>(&file); }
+};
+
+// Which open files are asked for.
+enum class OpenedFor {
+    kWriting,           // O_WRONLY and O_RDWR
+    kReadingAndWriting  // O_RDWR: only these can be mapped writable
+};
+
+// Every method may be called from any thread.
+class OpenFiles {
+   public:
+    // Keeps the file open until close(). The pointer is what the kernel gets as its file handle.
+    // keep_times: it shares the KeptTimes of the node's other open files.
+    FileHandle* add(FileHandle handle, bool keep_times = false);
+    void close(FileHandle* handle);
+
+    // Any live file held open for this node, or null. It stays open as long as the pointer is kept.
+    std::shared_ptr<FileHandle> any_of(NodeId node) const;
+
+    // The live nodes that have an open file of this kind, each once.
+    std::vector<NodeId> nodes_opened(OpenedFor kind) const;
+
+    std::size_t size() const;
+
+   private:
+    struct alignas(64) Shard {
+        mutable std::mutex mutex;
+        std::unordered_multimap<NodeId, std::shared_ptr<FileHandle>, NodeIdHash> handles;
+    };
+    static constexpr std::size_t kShards = 16;
+
+    Shard& shard_of(NodeId node) { return shards_[NodeIdHash{}(node) % kShards]; }
+    const Shard& shard_of(NodeId node) const { return shards_[NodeIdHash{}(node) % kShards]; }
+
+    std::array<Shard, kShards> shards_;
+};
+
+}  // namespace umbra

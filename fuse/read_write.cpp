@@ -1,0 +1,55 @@
+// read, write
+#include <cerrno>
+
+#include "fuse/operations.h"
+#include "fuse/snapshot_view.h"
+
+namespace umbra::operations {
+
+namespace {
+
+// Copies what the kernel sent to where the store says, and returns what fuse_buf_copy says: bytes,
+// or -errno.
+struct Copy {
+    const fuse_bufvec* data;
+    off_t offset;
+    KeptTimes* times;
+
+    ssize_t operator()(int fd) const {
+        fuse_bufvec source = *data;  // the store may call again: always from the start
+        fuse_bufvec target = FUSE_BUFVEC_INIT(fuse_buf_size(data));
+        target.buf[0].flags =
+            static_cast<fuse_buf_flags>(FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK | FUSE_BUF_FD_RETRY);
+        target.buf[0].fd = fd;
+        target.buf[0].pos = offset;
+        const ssize_t copied = fuse_buf_copy(&target, &source, static_cast<fuse_buf_copy_flags>(0));
+        if (times != nullptr) times->restore(fd);
+        return copied;
+    }
+};
+
+}  // namespace
+
+void read(Request& request, fuse_ino_t /*node*/, std::size_t size, off_t offset,
+          fuse_file_info* info) {
+    FileHandle& handle = *reinterpret_cast<FileHandle*>(info->fh);
+    if (handle.past()) return snapshot_view::read(request, handle, size, offset);
+    request.bytes_of_file(handle.live()->fd.get(), size, offset);
+}
+
+void write(Request& request, fuse_ino_t /*node*/, fuse_bufvec* data, off_t offset,
+           fuse_file_info* info) {
+    FileHandle& handle = *reinterpret_cast<FileHandle*>(info->fh);
+    OpenFile* file = handle.live();
+    if (file == nullptr) return request.error(EBADF);
+    // Pages that the kernel writes back come from nobody in particular; it has cleared set-id bits
+    // itself when they were dirtied.
+    const Caller caller = info->writepage ? Caller{} : request.caller();
+    const auto written = request.context().live().write(*file, static_cast<std::uint64_t>(offset),
+                                                        fuse_buf_size(data), caller,
+                                                        Copy{data, offset, handle.times.get()});
+    if (!written) return request.error(written.error());
+    request.written(*written);
+}
+
+}  // namespace umbra::operations

@@ -1,0 +1,137 @@
+#include "fuse/reply.h"
+
+#include <utility>
+
+#include "fuse/mount_context.h"
+
+namespace umbra {
+
+Request::Request(Request&& other) noexcept
+    : raw_(std::exchange(other.raw_, nullptr)), context_(other.context_) {}
+
+Request::~Request() {
+    if (raw_ != nullptr) error(EIO);
+}
+
+fuse_req_t Request::take() noexcept { return std::exchange(raw_, nullptr); }
+
+Caller Request::caller() const {
+    const fuse_ctx* context = fuse_req_ctx(raw_);
+    return Caller{context->uid, context->gid, context->umask};
+}
+
+int reply_code(int code) {
+    if (code <= 0) return EIO;
+    return code == ENOSYS ? EOPNOTSUPP : code;
+}
+
+void Request::error(int code) noexcept { fuse_reply_err(take(), reply_code(code)); }
+
+void Request::never_again() noexcept { fuse_reply_err(take(), ENOSYS); }
+
+void Request::done() noexcept { fuse_reply_err(take(), 0); }
+
+void Request::no_reply() noexcept { fuse_reply_none(take()); }
+
+fuse_entry_param entry_parameters(const NodeEntry& entry) {
+    fuse_entry_param parameters{};
+    parameters.ino = entry.node.value();
+    parameters.generation = entry.generation;
+    parameters.attr = entry.status;
+    parameters.attr_timeout = kForeverSeconds;
+    parameters.entry_timeout = entry.entry_seconds;
+    return parameters;
+}
+
+void Request::entry(const NodeEntry& entry, NodeId parent) {
+    const fuse_entry_param parameters = entry_parameters(entry);
+    // Counted first: the kernel may use and forget the node before the reply call returns.
+    context_->nodes().remember(entry.node, entry.generation, parent);
+    if (fuse_reply_entry(take(), &parameters) != 0) context_->nodes().forget(entry.node, 1);
+}
+
+void Request::absent() {
+    fuse_entry_param parameters{};
+    parameters.entry_timeout = kForeverSeconds;
+    fuse_reply_entry(take(), &parameters);
+}
+
+void Request::attributes(const struct stat& status) {
+    fuse_reply_attr(take(), &status, kForeverSeconds);
+}
+
+void Request::link_target(const std::string& target) {
+    fuse_reply_readlink(take(), target.c_str());
+}
+
+namespace {
+
+// The page cache stays valid over opens: nothing changes the files but through the mount. Direct
+// writes to one file may run side by side: the store orders what overlaps.
+void set_open_flags(fuse_file_info& info, const FileHandle* handle) {
+    info.fh = reinterpret_cast<std::uintptr_t>(handle);
+    info.keep_cache = 1;
+    info.parallel_direct_writes = 1;
+}
+
+}  // namespace
+
+void Request::opened(FileHandle handle, fuse_file_info& info) {
+    FileHandle* kept = context_->open_files().add(std::move(handle), context_->options().writeback);
+    set_open_flags(info, kept);
+    if (fuse_reply_open(take(), &info) != 0) context_->open_files().close(kept);
+}
+
+void Request::created(const NodeEntry& entry, NodeId parent, FileHandle handle,
+                      fuse_file_info& info) {
+    FileHandle* kept = context_->open_files().add(std::move(handle), context_->options().writeback);
+    set_open_flags(info, kept);
+    const fuse_entry_param parameters = entry_parameters(entry);
+    context_->nodes().remember(entry.node, entry.generation, parent);
+    if (fuse_reply_create(take(), &parameters, &info) != 0) {
+        context_->open_files().close(kept);
+        context_->nodes().forget(entry.node, 1);
+    }
+}
+
+bool Request::opened_directory(const fuse_file_info& info) {
+    return fuse_reply_open(take(), &info) == 0;
+}
+
+void Request::bytes(std::span<const std::byte> data) {
+    fuse_reply_buf(take(), reinterpret_cast<const char*>(data.data()), data.size());
+}
+
+bool Request::listing(std::span<const char> data) {
+    return fuse_reply_buf(take(), data.data(), data.size()) == 0;
+}
+
+void Request::bytes_of_file(int fd, std::size_t size, off_t offset) {
+    fuse_bufvec data = FUSE_BUFVEC_INIT(size);
+    data.buf[0].flags = static_cast<fuse_buf_flags>(FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK);
+    data.buf[0].fd = fd;
+    data.buf[0].pos = offset;
+    fuse_reply_data(take(), &data, static_cast<fuse_buf_copy_flags>(0));
+}
+
+void Request::written(std::size_t size) { fuse_reply_write(take(), size); }
+
+void Request::position(off_t offset) { fuse_reply_lseek(take(), offset); }
+
+void Request::statistics(const struct statvfs& status) { fuse_reply_statfs(take(), &status); }
+
+void Request::extended(std::span<const char> value, std::size_t room) {
+    if (room == 0) {
+        fuse_reply_xattr(take(), value.size());
+    } else if (value.size() > room) {
+        error(ERANGE);
+    } else {
+        fuse_reply_buf(take(), value.data(), value.size());
+    }
+}
+
+void Request::ioctl_result(const void* data, std::size_t size) {
+    fuse_reply_ioctl(take(), 0, data, size);
+}
+
+}  // namespace umbra

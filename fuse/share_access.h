@@ -1,0 +1,34 @@
+// One way to ask a share for something, mounted or not: through its daemon's socket while it is
+// mounted, by opening its volume while it is not.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "fuse/registry.h"
+#include "fuse/share_path.h"
+#include "snapstore/result.h"
+#include "snapstore/volume.h"
+
+namespace umbra {
+
+class ShareAccess {
+   public:
+    virtual ~ShareAccess() = default;
+
+    // A method of the control endpoint (docs/control.md): the same result either way.
+    virtual Result<nlohmann::json> call(
+        const std::string& method, const nlohmann::json& parameters = nlohmann::json::object()) = 0;
+};
+
+// `announce` gets what opening the volume tells. Errors of connecting, or of Volume::open.
+Result<std::unique_ptr<ShareAccess>> open_share(const Registry& registry, const SharePath& share,
+                                                std::function<void(const Event&)> announce);
+
+// Unmounts and waits until the daemon's process is gone, its volume closed. kNotFound when the
+// share is not mounted; EBUSY while it is in use, and then nothing has changed.
+Result<void> unmount_share(const Registry& registry, const std::string& path);
+
+}  // namespace umbra

@@ -1,0 +1,177 @@
+#include "fuse/snapshot_view.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "fuse/node_name.h"
+
+namespace umbra::snapshot_view {
+
+namespace {
+
+Result<NodeEntry> entry_by_id(MountContext& context, Epoch epoch, ObjectId id) {
+    UMBRA_ASSIGN(const struct stat status, context.volume().past(epoch).status(id));
+    return context.past_entry(epoch, PastEntry{id, status});
+}
+
+// The directory that a directory of a snapshot was found in. It never changes, so the node table
+// knows it.
+Result<NodeEntry> parent_entry(MountContext& context, NodeId node, Epoch epoch) {
+    if (context.numbering().is_any_root(node)) return errno_only(ESTALE);
+    const auto known = context.nodes().find(node);
+    if (!known) return errno_only(ESTALE);
+    UMBRA_ASSIGN(const PastObject parent, context.past_object(known->parent));
+    return entry_by_id(context, epoch, parent.id);
+}
+
+Result<NodeEntry> look(MountContext& context, NodeId directory, std::string_view name) {
+    UMBRA_ASSIGN(const PastObject object, context.past_object(directory));
+    // "." and ".." come for NFS file handles whose inode the kernel has dropped.
+    if (name == ".") return entry_by_id(context, object.epoch, object.id);
+    if (name == "..") return parent_entry(context, directory, object.epoch);
+    if (const int code = check_name(name)) return errno_only(code);
+    UMBRA_ASSIGN(const PastEntry found,
+                 context.volume().past(object.epoch).lookup(object.id, std::string(name)));
+    return context.past_entry(object.epoch, found);
+}
+
+class PastDirectory final : public DirectoryReader {
+   public:
+    PastDirectory(MountContext& context, Epoch epoch, std::vector<PastDirectoryEntry> entries,
+                  ino_t own_inode, ino_t parent_inode)
+        : context_(context),
+          epoch_(epoch),
+          entries_(std::move(entries)),
+          own_inode_(own_inode),
+          parent_inode_(parent_inode) {}
+
+    // Positions count "." and ".." and then the entries, which never change.
+    Result<void> seek(off_t position) override {
+        if (position < 0) return errno_only(EINVAL);
+        position_ = static_cast<std::size_t>(position);
+        return {};
+    }
+
+    Result<const DirectoryItem*> current() override {
+        const auto next = static_cast<off_t>(position_ + 1);
+        if (position_ == 0) {
+            item_ = DirectoryItem{".", own_inode_, DT_DIR, next};
+        } else if (position_ == 1) {
+            item_ = DirectoryItem{"..", parent_inode_, DT_DIR, next};
+        } else if (position_ - kDots < entries_.size()) {
+            const PastDirectoryEntry& entry = entries_[position_ - kDots];
+            UMBRA_ASSIGN(const NodeId node, context_.numbering().past(epoch_, entry.id.inode));
+            item_ = DirectoryItem{entry.name.c_str(), context_.numbering().shown_inode(node),
+                                  entry.type, next};
+        } else {
+            return nullptr;
+        }
+        return &item_;
+    }
+
+    void advance() override { ++position_; }
+
+    Result<NodeEntry> entry_of(const DirectoryItem& /*item*/) override {
+        return entry_by_id(context_, epoch_, entries_[position_ - kDots].id);
+    }
+
+   private:
+    static constexpr std::size_t kDots = 2;
+
+    MountContext& context_;
+    const Epoch epoch_;
+    const std::vector<PastDirectoryEntry> entries_;
+    const ino_t own_inode_;
+    const ino_t parent_inode_;
+    std::size_t position_ = 0;
+    DirectoryItem item_;
+};
+
+ino_t parent_inode(MountContext& context, NodeId node) {
+    const NodeNumbering& numbering = context.numbering();
+    if (numbering.is_any_root(node)) {
+        return numbering.shown_inode(NodeId::snapshots_directory());
+    }
+    const auto known = context.nodes().find(node);
+    return numbering.shown_inode(known ? known->parent : node);
+}
+
+}  // namespace
+
+void lookup(Request& request, NodeId directory, const char* name) {
+    const auto entry = look(request.context(), directory, name);
+    if (entry) return request.entry(*entry, directory);
+    entry.error().code == ENOENT ? request.absent() : request.error(entry.error());
+}
+
+void getattr(Request& request, NodeId node) {
+    MountContext& context = request.context();
+    const auto object = context.past_object(node);
+    if (!object) return request.error(object.error());
+    const auto status = context.volume().past(object->epoch).status(object->id);
+    if (!status) return request.error(status.error());
+    request.attributes(context.shown_past(node, *status));
+}
+
+void readlink(Request& request, NodeId node) {
+    MountContext& context = request.context();
+    const auto object = context.past_object(node);
+    if (!object) return request.error(object.error());
+    const auto target = context.volume().past(object->epoch).read_link(object->id);
+    if (!target) return request.error(target.error());
+    request.link_target(*target);
+}
+
+void open(Request& request, NodeId node, fuse_file_info& info) {
+    if ((info.flags & O_ACCMODE) != O_RDONLY || (info.flags & O_TRUNC)) {
+        return request.error(EROFS);
+    }
+    MountContext& context = request.context();
+    const auto object = context.past_object(node);
+    if (!object) return request.error(object.error());
+    auto file = context.volume().past(object->epoch).open(object->id);
+    if (!file) return request.error(file.error());
+    request.opened(FileHandle{node, std::move(*file), object->epoch}, info);
+}
+
+void read(Request& request, const FileHandle& handle, std::size_t size, off_t offset) {
+    // Kept by each worker: a fresh megabyte per request would cost more than reading it.
+    thread_local std::vector<std::byte> buffer;
+    if (buffer.size() < size) buffer.resize(size);
+    const auto got = request.context()
+                         .volume()
+                         .past(handle.epoch)
+                         .read(*handle.past(), static_cast<std::uint64_t>(offset),
+                               std::span(buffer).first(size));
+    if (!got) return request.error(got.error());
+    request.bytes(std::span<const std::byte>(buffer).first(*got));
+}
+
+void lseek(Request& request, const FileHandle& handle, off_t offset, int whence) {
+    const auto position = request.context()
+                              .volume()
+                              .past(handle.epoch)
+                              .seek(*handle.past(), static_cast<std::uint64_t>(offset), whence);
+    if (!position) return request.error(position.error());
+    request.position(static_cast<off_t>(*position));
+}
+
+Result<std::unique_ptr<DirectoryReader>> open_directory(MountContext& context, NodeId node) {
+    UMBRA_ASSIGN(const PastObject object, context.past_object(node));
+    UMBRA_ASSIGN(auto entries, context.volume().past(object.epoch).list(object.id));
+    return std::make_unique<PastDirectory>(context, object.epoch, std::move(entries),
+                                           context.numbering().shown_inode(node),
+                                           parent_inode(context, node));
+}
+
+Result<NodeEntry> root_entry(MountContext& context, Epoch epoch) {
+    return entry_by_id(context, epoch, context.live().root());
+}
+
+}  // namespace umbra::snapshot_view

@@ -1,0 +1,218 @@
+#include "fuse/volume_methods.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <vector>
+
+#include "fuse/control_protocol.h"
+#include "fuse/result_json.h"
+
+namespace umbra {
+
+namespace {
+
+using nlohmann::json;
+
+struct Method {
+    const char* name;
+    MethodAccess access;
+    bool changes;
+    // Null: needs more than the volume, answered by the daemon.
+    Result<json> (*call)(Volume&, const json&, const VersionFilter&);
+};
+
+Result<json> status(Volume& volume, const json&, const VersionFilter&) {
+    return volume_status_json(volume);
+}
+
+Result<json> create(Volume& volume, const json& parameters, const VersionFilter&) {
+    UMBRA_ASSIGN(const std::optional<std::string> label, optional_text(parameters, "label"));
+    UMBRA_ASSIGN(const std::optional<std::string> hold, optional_text(parameters, "hold"));
+    if (label) UMBRA_TRY(check_label(*label));
+    if (hold && hold->empty()) {
+        return error_of(ErrorKind::kUsage, EINVAL, "the reason of a hold must not be empty");
+    }
+    Volume::SnapshotOptions options;
+    options.label = label.value_or("");
+    options.hold_reason = hold.value_or("");
+    UMBRA_ASSIGN(const Snapshot snapshot, volume.create_snapshot(options));
+    return to_json(snapshot);
+}
+
+Result<json> list(Volume& volume, const json&, const VersionFilter&) {
+    json snapshots = json::array();
+    for (const auto& snapshot : volume.catalog().snapshots())
+        snapshots.push_back(to_json(snapshot));
+    return snapshots;
+}
+
+// Which snapshots a delete request means, oldest first. All named ones must exist before any goes.
+Result<std::vector<Snapshot>> chosen_for_delete(Volume& volume, const json& parameters) {
+    UMBRA_ASSIGN(const bool oldest, optional_flag(parameters, "oldest"));
+    UMBRA_ASSIGN(const bool all, optional_flag(parameters, "all"));
+    UMBRA_ASSIGN(const std::vector<std::string> names, optional_texts(parameters, "names"));
+    if (int{oldest} + int{all} + int{!names.empty()} != 1) {
+        return error_of(ErrorKind::kUsage, EINVAL,
+                        "name snapshots to delete, or ask for the oldest, or for all");
+    }
+    std::vector<Snapshot> chosen;
+    if (names.empty()) {
+        chosen = volume.catalog().snapshots();
+        if (oldest && chosen.empty()) {
+            return error_of(ErrorKind::kNotFound, ENOENT, "there is no snapshot to delete");
+        }
+        if (oldest) chosen.resize(1);
+        return chosen;
+    }
+    for (const auto& name : names) {
+        UMBRA_ASSIGN(Snapshot snapshot, volume.find_snapshot(name));
+        chosen.push_back(std::move(snapshot));
+    }
+    // The same one may be named twice, by token and by label.
+    std::sort(chosen.begin(), chosen.end(),
+              [](const auto& a, const auto& b) { return a.epoch < b.epoch; });
+    const auto same = [](const auto& a, const auto& b) { return a.epoch == b.epoch; };
+    chosen.erase(std::unique(chosen.begin(), chosen.end(), same), chosen.end());
+    return chosen;
+}
+
+Result<json> remove(Volume& volume, const json& parameters, const VersionFilter&) {
+    UMBRA_ASSIGN(const std::vector<Snapshot> chosen, chosen_for_delete(volume, parameters));
+    json deleted = json::array(), failed = json::array();
+    for (const auto& snapshot : chosen) {
+        if (auto done = volume.delete_snapshot(snapshot.epoch); done) {
+            deleted.push_back(snapshot.token);
+        } else {
+            failed.push_back({{"token", snapshot.token},
+                              {"kind", error_kind_name(done.error().kind)},
+                              {"errno", done.error().code},
+                              {"message", done.error().text()}});
+        }
+    }
+    return json{{"deleted", std::move(deleted)}, {"failed", std::move(failed)}};
+}
+
+Result<json> hold(Volume& volume, const json& parameters, const VersionFilter&) {
+    UMBRA_ASSIGN(const std::string name, required_text(parameters, "name"));
+    Hold hold;
+    UMBRA_ASSIGN(hold.reason, required_text(parameters, "reason"));
+    UMBRA_ASSIGN(hold.expires, optional_integer(parameters, "expires"));
+    if (hold.reason.empty()) {
+        return error_of(ErrorKind::kUsage, EINVAL, "the reason of a hold must not be empty");
+    }
+    UMBRA_ASSIGN(const Snapshot snapshot, volume.find_snapshot(name));
+    UMBRA_ASSIGN(const Snapshot held, volume.hold(snapshot.epoch, hold));
+    return to_json(held);
+}
+
+Result<json> release(Volume& volume, const json& parameters, const VersionFilter&) {
+    UMBRA_ASSIGN(const std::string name, required_text(parameters, "name"));
+    UMBRA_ASSIGN(const std::optional<std::string> reason, optional_text(parameters, "reason"));
+    UMBRA_ASSIGN(const Snapshot snapshot, volume.find_snapshot(name));
+    UMBRA_ASSIGN(const Snapshot released, volume.release(snapshot.epoch, reason.value_or("")));
+    return to_json(released);
+}
+
+Result<json> diff(Volume& volume, const json& parameters, const VersionFilter&) {
+    UMBRA_ASSIGN(const std::string from_name, required_text(parameters, "from"));
+    UMBRA_ASSIGN(const std::optional<std::string> to_name, optional_text(parameters, "to"));
+    UMBRA_ASSIGN(const Snapshot from, volume.find_snapshot(from_name));
+    std::optional<Epoch> to;
+    if (to_name) {
+        UMBRA_ASSIGN(const Snapshot snapshot, volume.find_snapshot(*to_name));
+        to = snapshot.epoch;
+    }
+    UMBRA_ASSIGN(const std::vector<Difference> differences,
+                 volume.history().difference(from.epoch, to));
+    json changes = json::array();
+    for (const auto& difference : differences) changes.push_back(to_json(difference));
+    return changes;
+}
+
+Result<json> versions(Volume& volume, const json& parameters, const VersionFilter& may_see) {
+    UMBRA_ASSIGN(const std::string path, required_path(parameters, "path"));
+    UMBRA_ASSIGN(const std::vector<Version> found, volume.history().versions(path));
+    const std::vector<Snapshot> existing = volume.catalog().snapshots();
+    json visible = json::array();
+    for (const auto& version : found) {
+        if (may_see && !may_see(version.last.token, path)) continue;
+        visible.push_back(to_json(version, existing));
+    }
+    return visible;
+}
+
+Result<json> storage(Volume& volume, const json&, const VersionFilter&) {
+    UMBRA_ASSIGN(const SpaceUse space, volume.space_use());
+    const VolumeIdentity& identity = volume.identity();
+    json snapshots = json::array();
+    for (const auto& snapshot : volume.catalog().snapshots()) {
+        auto exclusive = volume.exclusive_bytes(snapshot.epoch);
+        // Gone since the list was made.
+        if (!exclusive && !volume.catalog().exists(snapshot.epoch)) continue;
+        if (!exclusive) return forward_error(exclusive);
+        json object = to_json(snapshot);
+        object["exclusive_bytes"] = *exclusive;
+        snapshots.push_back(std::move(object));
+    }
+    json shown = to_json(space);
+    shown["uuid"] = identity.uuid;
+    shown["max_size"] = identity.max_size.text();
+    shown["on_full"] = on_full_name(identity.on_full);
+    set_path(shown, "share", identity.share);
+    set_path(shown, "diff_area", identity.diff_area);
+    shown["snapshots"] = std::move(snapshots);
+    return shown;
+}
+
+constexpr std::array<Method, 10> kMethods{{
+    {control_method::kStatus, MethodAccess::kAnyone, false, status},
+    {control_method::kSnapshotCreate, MethodAccess::kOwner, true, create},
+    {control_method::kSnapshotList, MethodAccess::kAnyone, false, list},
+    {control_method::kSnapshotDelete, MethodAccess::kOwner, true, remove},
+    {control_method::kSnapshotHold, MethodAccess::kOwner, true, hold},
+    {control_method::kSnapshotRelease, MethodAccess::kOwner, true, release},
+    // It names every changed path of the share.
+    {control_method::kSnapshotDiff, MethodAccess::kOwner, false, diff},
+    {control_method::kVersions, MethodAccess::kReader, false, versions},
+    {control_method::kStorageShow, MethodAccess::kAnyone, false, storage},
+    {control_method::kShutdown, MethodAccess::kRoot, true, nullptr},
+}};
+
+const Method* find_method(const std::string& name) {
+    for (const auto& method : kMethods) {
+        if (name == method.name) return &method;
+    }
+    return nullptr;
+}
+
+}  // namespace
+
+std::optional<MethodAccess> method_access(const std::string& name) {
+    const Method* method = find_method(name);
+    if (method == nullptr) return std::nullopt;
+    return method->access;
+}
+
+bool method_changes(const std::string& name) {
+    const Method* method = find_method(name);
+    return method != nullptr && method->changes;
+}
+
+Result<json> call_volume_method(Volume& volume, const std::string& name, const json& parameters,
+                                const VersionFilter& may_see) {
+    const Method* method = find_method(name);
+    if (method == nullptr || method->call == nullptr) {
+        return error_of(ErrorKind::kUsage, ENOSYS, fmt::format("there is no method '{}'", name));
+    }
+    if (method->changes && volume.read_only()) {
+        return error_of(ErrorKind::kRefused, EROFS,
+                        fmt::format("'{}' changes the share '{}', which is mounted read-only", name,
+                                    volume.identity().share));
+    }
+    return method->call(volume, parameters, may_see);
+}
+
+}  // namespace umbra

@@ -1,0 +1,71 @@
+// setxattr, getxattr, listxattr, removexattr
+#include <string>
+#include <vector>
+
+#include "fuse/operations.h"
+#include "fuse/snapshot_view.h"
+
+namespace umbra::operations {
+
+void setxattr(Request& request, fuse_ino_t node, const char* name, const char* value,
+              std::size_t size, int flags) {
+    MountContext& context = request.context();
+    const auto object = context.live_object(NodeId(node));
+    if (!object) return request.error(object.error());
+    request.done_or_error(context.live().set_extended(*object, name, std::string(value, size),
+                                                      flags, request.caller()));
+}
+
+void removexattr(Request& request, fuse_ino_t node, const char* name) {
+    MountContext& context = request.context();
+    const auto object = context.live_object(NodeId(node));
+    if (!object) return request.error(object.error());
+    request.done_or_error(context.live().remove_extended(*object, name));
+}
+
+namespace {
+
+Result<std::string> value_of(MountContext& context, NodeId node, const char* name) {
+    if (node.is_snapshots_directory()) return errno_only(ENODATA);
+    if (node.in_snapshot()) {
+        UMBRA_ASSIGN(const PastObject object, context.past_object(node));
+        return context.volume().past(object.epoch).get_extended(object.id, name);
+    }
+    UMBRA_ASSIGN(const ObjectId object, context.live_object(node));
+    return context.live().get_extended(object, name);
+}
+
+Result<std::vector<std::string>> names_of(MountContext& context, NodeId node) {
+    if (node.is_snapshots_directory()) return std::vector<std::string>{};
+    if (node.in_snapshot()) {
+        UMBRA_ASSIGN(const PastObject object, context.past_object(node));
+        return context.volume().past(object.epoch).list_extended(object.id);
+    }
+    UMBRA_ASSIGN(const ObjectId object, context.live_object(node));
+    return context.live().list_extended(object);
+}
+
+}  // namespace
+
+void getxattr(Request& request, fuse_ino_t node, const char* name, std::size_t room) {
+    const auto value = value_of(request.context(), NodeId(node), name);
+    if (!value) return request.error(value.error());
+    request.extended(*value, room);
+}
+
+void listxattr(Request& request, fuse_ino_t node, std::size_t room) {
+    const auto names = names_of(request.context(), NodeId(node));
+    if (!names) return request.error(names.error());
+    // "trusted." names are listed for the administrator only; the kernel leaves that to the
+    // filesystem.
+    const bool administrator = request.caller().uid == 0;
+    std::string list;
+    for (const std::string& name : *names) {
+        if (!administrator && name.starts_with("trusted.")) continue;
+        list += name;
+        list += '\0';
+    }
+    request.extended(list, room);
+}
+
+}  // namespace umbra::operations
