@@ -1,0 +1,85 @@
+# Completes umbra's commands, options, tokens and labels in bash.
+
+# Prints the tokens and labels of a share, one a line; nothing when that takes long or fails.
+_umbra_snapshots() {
+    timeout 2 umbra snapshot list "$1" --json 2>/dev/null |
+        sed -n -E 's/^ *"(token|label)": "(.*)",?$/\2/p'
+}
+
+_umbra() {
+    local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
+    local word command='' share='' position=0 i words='' line
+    local -A options=(
+        [init]='--diff-area --max-size --on-full'
+        [mount]='--foreground --read-only --wait -o'
+        [umount]='' [status]='--json'
+        ['snapshot create']='--label --hold --json' ['snapshot list']='--json'
+        ['snapshot delete']='--oldest --all' ['snapshot hold']='--reason --for'
+        ['snapshot release']='--reason' ['snapshot diff']='--json'
+        [versions]='--json' [restore]='--from --to --dry-run --json'
+        ['storage show']='--json'
+    )
+    COMPREPLY=()
+
+    # The command, the first argument after it (the share or a path in it), and how many come before the cursor.
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        word=${COMP_WORDS[i]}
+        case $word in
+            --from | --to | --label | --hold | --reason | --for | --wait | --diff-area | --max-size | --on-full | -o)
+                i=$((i + 1))
+                continue
+                ;;
+            -*) continue ;;
+        esac
+        [[ $word == snap && -z $command ]] && word=snapshot
+        case $command in
+            '') command=$word ;;
+            snapshot | storage) command+=" $word" ;;
+            *)
+                [[ -n $share ]] || share=$word
+                position=$((position + 1))
+                ;;
+        esac
+    done
+
+    case $previous in
+        --on-full) words='evict refuse' ;;
+        -o) words='writeback memory= debug ro noexec nosuid nodev noatime' ;;
+        --from) [[ -n $share ]] && words=$(_umbra_snapshots "$share") ;;
+        --to | --diff-area)
+            compopt -o filenames 2>/dev/null
+            mapfile -t COMPREPLY < <(compgen -d -- "$current")
+            return
+            ;;
+        --label | --hold | --reason | --for | --wait | --max-size) return ;;
+        *)
+            case $command in
+                '') words='init mount umount status snapshot versions restore storage' ;;
+                snapshot) words='create list delete hold release diff' ;;
+                storage) words='show' ;;
+                'snapshot delete' | 'snapshot hold' | 'snapshot release' | 'snapshot diff')
+                    ((position == 0)) || words=$(_umbra_snapshots "$share")
+                    ;;
+            esac
+            ;;
+    esac
+    if [[ $current == -* ]]; then
+        words=${options[$command]:-}
+        words=${words// /$'\n'}
+        words+=$'\n--help'
+    elif [[ -z $words ]]; then
+        compopt -o filenames 2>/dev/null
+        mapfile -t COMPREPLY < <(compgen -f -- "$current")
+        return
+    elif [[ $words != *$'\n'* ]] && [[ $previous != --from ]] && ((position == 0)); then
+        words=${words// /$'\n'}
+    fi
+    # Labels may hold spaces: compared line by line, quoted for the shell.
+    while IFS= read -r line; do
+        [[ -n $line && $line == "$current"* ]] && COMPREPLY+=("$(printf '%q' "$line")")
+    done <<<"$words"
+}
+
+# Tokens begin with @, which would otherwise start a new word.
+COMP_WORDBREAKS=${COMP_WORDBREAKS//@/}
+complete -F _umbra umbra

@@ -1,0 +1,69 @@
+// umbra init: makes a folder a share.
+#include <unistd.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "cli/command.h"
+#include "cli/output.h"
+#include "fuse/mount_place.h"
+#include "fuse/registry.h"
+#include "fuse/share_path.h"
+#include "snapstore/volume.h"
+
+namespace umbra {
+
+namespace {
+
+struct InitOptions {
+    std::string share;
+    std::optional<std::string> diff_area;
+    std::string max_size = "10%";
+    std::string on_full = "evict";
+};
+
+Result<ExitCode> run_init(const InitOptions& options) {
+    CreateOptions creation;
+    UMBRA_ASSIGN(creation.max_size, parse_size_limit(options.max_size));
+    creation.on_full = options.on_full == "refuse" ? OnFull::kRefuse : OnFull::kEvict;
+    if (::geteuid() != 0) {
+        return error_of(ErrorKind::kRefused, EPERM,
+                        "cannot make '" + options.share + "' a share: only root can");
+    }
+    const Registry registry;
+    UMBRA_ASSIGN(creation.share, check_share_place(registry, options.share));
+    if (options.diff_area) {
+        UMBRA_ASSIGN(creation.diff_area,
+                     canonical_path(*options.diff_area, LastComponent::kFollow));
+        UMBRA_TRY(check_diff_area_place(registry, creation.share, *creation.diff_area));
+    }
+    UMBRA_TRY(Volume::create(creation));
+    return ExitCode::kDone;
+}
+
+}  // namespace
+
+void add_init_command(CLI::App& parent, Runner& chosen) {
+    auto options = std::make_shared<InitOptions>();
+    CLI::App* command =
+        parent.add_subcommand("init", "Make a folder a share, so that its history can be kept");
+    command->footer(kExitStatusHelp);
+    command->add_option("SHARE", options->share, "The folder")->required();
+    command->add_option(
+        "--diff-area", options->diff_area,
+        "Where history is kept: an empty folder outside the share (default: in SHARE/.umbra)");
+    command
+        ->add_option(
+            "--max-size", options->max_size,
+            "How large history may grow: SIZE (500M, 20G), N% of the filesystem, or 'unbounded'")
+        ->capture_default_str();
+    command
+        ->add_option("--on-full", options->on_full,
+                     "At that size: 'evict' the oldest snapshots, or 'refuse' changes")
+        ->check(CLI::IsMember({"evict", "refuse"}))
+        ->capture_default_str();
+    command->callback([options, &chosen] { chosen = [options] { return run_init(*options); }; });
+}
+
+}  // namespace umbra

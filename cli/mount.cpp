@@ -1,0 +1,86 @@
+// umbra mount: shows a share at its mount point, with its history, until it is unmounted.
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cli/command.h"
+#include "cli/output.h"
+#include "fuse/daemon.h"
+#include "fuse/daemon_options.h"
+#include "fuse/mount_place.h"
+#include "fuse/registry.h"
+
+namespace umbra {
+
+namespace {
+
+constexpr std::uint32_t kLongestWaitSeconds = 7 * 24 * 3600;
+
+struct MountCommandOptions {
+    std::string share;
+    std::optional<std::string> mountpoint;
+    bool foreground = false;
+    bool read_only = false;
+    std::uint32_t wait_seconds = 0;
+    std::vector<std::string> mount_options;
+};
+
+Result<ExitCode> run_mount(const MountCommandOptions& options) {
+    DaemonOptions daemon;
+    for (const auto& list : options.mount_options) UMBRA_TRY(add_mount_options(daemon, list));
+    if (::geteuid() != 0) {
+        return error_of(ErrorKind::kRefused, EPERM,
+                        "cannot mount '" + options.share + "': only root can mount a share");
+    }
+    const Registry registry;
+    UMBRA_ASSIGN(const MountPlace place,
+                 plan_mount(registry, options.share, options.mountpoint, print_note));
+    daemon.share = place.share;
+    daemon.mountpoint = place.mountpoint;
+    daemon.initialise = place.share == place.mountpoint;
+    daemon.read_only = daemon.read_only || options.read_only;
+    daemon.wait = std::chrono::seconds(options.wait_seconds);
+    if (options.foreground) {
+        UMBRA_TRY(run_in_foreground(daemon, registry));
+    } else {
+        UMBRA_TRY(start_daemon(daemon, registry, print_event));
+    }
+    return ExitCode::kDone;
+}
+
+}  // namespace
+
+void add_mount_command(CLI::App& parent, Runner& chosen) {
+    auto options = std::make_shared<MountCommandOptions>();
+    CLI::App* command =
+        parent.add_subcommand("mount", "Mount a share, in place over its folder or elsewhere");
+    command->footer(kExitStatusHelp);
+    command
+        ->add_option(
+            "SHARE", options->share,
+            "The folder; mounted in place it becomes a share with defaults if it is none yet")
+        ->required();
+    command->add_option("MOUNTPOINT", options->mountpoint, "Another folder to mount it at");
+    command->add_flag("--foreground", options->foreground,
+                      "Serve in this process and log to stderr");
+    command->add_flag("--read-only", options->read_only, "Refuse every change");
+    command
+        ->add_option("--wait", options->wait_seconds,
+                     "Wait so many seconds for a diff area that is missing")
+        ->check(CLI::Range(0u, kLongestWaitSeconds))
+        ->type_name("SECONDS");
+    command
+        ->add_option("-o", options->mount_options,
+                     "Comma separated: writeback, memory=SIZE, debug, ro, noexec, nosuid, nodev, "
+                     "noatime, ...")
+        ->type_name("OPTIONS")
+        ->take_all();
+    command->callback([options, &chosen] { chosen = [options] { return run_mount(*options); }; });
+}
+
+}  // namespace umbra

@@ -1,0 +1,38 @@
+// Where a restore reads from and writes to: the share's mount, or a private one while it is not
+// mounted.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "fuse/private_mount.h"
+#include "fuse/share_path.h"
+#include "snapstore/result.h"
+#include "snapstore/unique_fd.h"
+
+namespace umbra {
+
+struct RestoreJob {
+    std::string source;  // in the snapshot's root
+    std::string target;  // in the target root
+};
+
+// Closed in the right order by its destructor: descriptors before the mount.
+struct RestoreSource {
+    std::unique_ptr<PrivateMount> mount;
+    UniqueFd snapshot_root;
+    UniqueFd target_root;    // invalid in a dry run into a folder that does not exist
+    std::string shown_root;  // how people call the target root
+    std::string token;
+    std::vector<RestoreJob> jobs;
+};
+
+// Finds the share that all paths lie in and the snapshot (token or label), checks that the snapshot
+// has them, and opens both roots; `to` is made if it is missing, unless in a dry run. kNotFound and
+// kUsage as they apply.
+Result<RestoreSource> open_restore(const std::vector<std::string>& paths, const std::string& from,
+                                   const std::optional<std::string>& to, bool dry_run);
+
+}  // namespace umbra

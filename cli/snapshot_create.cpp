@@ -1,0 +1,54 @@
+// umbra snapshot create: keeps the moment.
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+
+#include "cli/ask_share.h"
+#include "cli/command.h"
+#include "cli/output.h"
+#include "fuse/control_protocol.h"
+
+namespace umbra {
+
+namespace {
+
+using nlohmann::json;
+
+struct CreateCommandOptions {
+    std::string share;
+    std::optional<std::string> label;
+    std::optional<std::string> hold;
+    bool as_json = false;
+};
+
+Result<ExitCode> run_create(const CreateCommandOptions& options) {
+    json parameters = json::object();
+    if (options.label) parameters["label"] = *options.label;
+    if (options.hold) parameters["hold"] = *options.hold;
+    UMBRA_ASSIGN(const json snapshot,
+                 ask_share(options.share, control_method::kSnapshotCreate, parameters));
+    if (options.as_json) {
+        print_json(snapshot);
+    } else {
+        print_line(text_in(snapshot, "token"));
+    }
+    return ExitCode::kDone;
+}
+
+}  // namespace
+
+void add_snapshot_create_command(CLI::App& parent, Runner& chosen) {
+    auto options = std::make_shared<CreateCommandOptions>();
+    CLI::App* command = parent.add_subcommand("create", "Take a snapshot and print its token");
+    command->footer(kExitStatusHelp);
+    command->add_option("SHARE", options->share, "The share, or any path in it")->required();
+    command->add_option("--label", options->label, "A name for it, usable instead of the token")
+        ->type_name("TEXT");
+    command->add_option("--hold", options->hold, "Forbid deleting it, for this reason")
+        ->type_name("REASON");
+    command->add_flag("--json", options->as_json, "Print JSON");
+    command->callback([options, &chosen] { chosen = [options] { return run_create(*options); }; });
+}
+
+}  // namespace umbra
