@@ -20,6 +20,7 @@
 #include <ctime>
 #include <memory>
 
+#include "fuse/connection_guard.h"
 #include "fuse/daemon_channel.h"
 #include "fuse/daemon_methods.h"
 #include "fuse/mount_session.h"
@@ -159,6 +160,7 @@ Result<void> serve(Volume& volume, const DaemonOptions& options, const Registry&
                    const DaemonReport& report, SignalWatcher& signals) {
     UMBRA_ASSIGN(std::unique_ptr<MountSession> session,
                  MountSession::mount(volume, session_options(options)));
+    UMBRA_ASSIGN(const ConnectionGuard guard, ConnectionGuard::start(session->abort_switch()));
     UMBRA_ASSIGN(const MountPoint place, MountPoint::of(options.mountpoint));
 
     const MountedShare mounted = describe(volume, options);

@@ -145,23 +145,26 @@ void KernelMount::detach_lazily() const {
     if (on_top()) ::umount2(mountpoint_.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
 }
 
-// The switch is a file of the fusectl filesystem, seen here through a mount of its own that has no
-// place in the tree of names: works also where /sys/fs/fuse/connections is not mounted.
 void KernelMount::abort(int device) const {
     // The number of a mount that is gone may be another mount's by now.
     pollfd state{device, 0, 0};
     if (::poll(&state, 1, 0) != 0) return;
+    const UniqueFd file = abort_switch();
+    if (file.valid() && ::write(file.get(), "1", 1) != 1) return;
+}
+
+// The switch is a file of the fusectl filesystem, seen here through a mount of its own that has no
+// place in the tree of names: works also where /sys/fs/fuse/connections is not mounted.
+UniqueFd KernelMount::abort_switch() const {
     const UniqueFd context(::fsopen("fusectl", FSOPEN_CLOEXEC));
     if (!context.valid() ||
         ::fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0) {
-        return;
+        return {};
     }
     const UniqueFd connections(::fsmount(context.get(), FSMOUNT_CLOEXEC, 0));
-    if (!connections.valid()) return;
+    if (!connections.valid()) return {};
     const std::string minor = device_number_.substr(device_number_.find(':') + 1);
-    const UniqueFd file(
-        ::openat(connections.get(), (minor + "/abort").c_str(), O_WRONLY | O_CLOEXEC));
-    if (file.valid() && ::write(file.get(), "1", 1) != 1) return;
+    return UniqueFd(::openat(connections.get(), (minor + "/abort").c_str(), O_WRONLY | O_CLOEXEC));
 }
 
 // Only speed hangs on this: without permission for it the kernel reads ahead 128 KiB.

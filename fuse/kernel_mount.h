@@ -27,6 +27,9 @@ class KernelMount {
     // ENODEV. No effect when it has ended already, which `device`, the descriptor taken above,
     // tells.
     void abort(int device) const;
+    // A descriptor that does the same when "1" is written to it, by whomever; invalid where the
+    // kernel offers none.
+    UniqueFd abort_switch() const;
 
     // Lets the kernel read ahead as much as one request can carry.
     void raise_read_ahead() const;

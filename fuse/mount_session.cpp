@@ -105,6 +105,8 @@ void MountSession::request_exit() {
     mount.abort(fuse_session_fd(state_->session.get()));
 }
 
+UniqueFd MountSession::abort_switch() const { return state_->mount.abort_switch(); }
+
 std::map<std::string, std::uint64_t> MountSession::request_counts() const {
     return state_->context.counters().by_name();
 }

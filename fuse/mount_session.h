@@ -56,6 +56,8 @@ class MountSession {
     // ENOTCONN). Call it from a thread other than run()'s, while run() serves or before; harmless
     // when repeated. Not from a signal handler.
     void request_exit();
+    // See KernelMount::abort_switch.
+    UniqueFd abort_switch() const;
 
     // Requests answered so far by operation, e.g. {"lookup": 12}. Operations never asked for are
     // left out. Safe from any thread.

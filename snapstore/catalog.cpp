@@ -135,17 +135,21 @@ Result<void> Catalog::load(std::uint64_t least_sequence) {
         if (magic != kCatalogMagic || length > view.size() - end_ - kCatalogHeaderSize) break;
         std::string payload(view.substr(end_ + kCatalogHeaderSize, length));
         if (payload_checksum(payload, end_) != sum) break;
+        if (payload.empty() || static_cast<std::uint8_t>(payload[0]) != kCatalogVersion)
+            return error_of(ErrorKind::kRefused, EPROTONOSUPPORT,
+                            "the catalog of snapshots holds a change of a version that this umbra "
+                            "does not know; use a newer umbra");
         apply(payload);
         end_ += kCatalogHeaderSize + length;
     }
     // Before anything is cut: what was durable once must be there.
     if (sequence_ < least_sequence)
-        return error_of(ErrorKind::kDiffArea, ESTALE,
-                        "the catalog of snapshots is at sequence number " +
-                            std::to_string(sequence_) + ", the share has seen " +
-                            std::to_string(least_sequence) +
-                            ": this diff area is an older copy, or the end of its log/catalog.ulog "
-                            "is damaged; attach the current one, or restore that file from a backup");
+        return error_of(
+            ErrorKind::kDiffArea, ESTALE,
+            "the catalog of snapshots is at sequence number " + std::to_string(sequence_) +
+                ", the share has seen " + std::to_string(least_sequence) +
+                ": this diff area is an older copy, or the end of its log/catalog.ulog "
+                "is damaged; attach the current one, or restore that file from a backup");
     if (end_ == bytes.size()) return {};
     // Every record was synced before its change took effect, so only the very last one may be torn.
     // A readable record behind the bad place means damage: never guess which snapshots exist.
@@ -234,7 +238,8 @@ Result<void> Catalog::append(const std::string& payload) {
     end_ += record.size();
     apply(payload);
     if (change_hook_) change_hook_(sequence_);
-    if (dead_ > kRewriteAbove) return rewrite();
+    // The change is durable whether or not the file can be made smaller; the next one tries again.
+    if (dead_ > kRewriteAbove) static_cast<void>(rewrite());
     return {};
 }
 
@@ -250,12 +255,22 @@ Result<void> Catalog::rewrite() {
         add(start(Change::kBeginDelete).put(epoch).take());
     }
     add(start(Change::kState).put(last_epoch_).put(sequence_).put_text(last_token_).take());
-    UMBRA_TRY(write_small_file(log_directory_, kCatalogFileName, text));
-    file_.reset(openat(log_directory_, kCatalogFileName, O_RDWR | O_CLOEXEC | O_NOFOLLOW));
-    if (!file_.valid()) return errno_error(errno, "opening the rewritten catalog");
-    end_ = text.size();
-    dead_ = 0;
-    return {};
+    auto written = write_small_file(log_directory_, kCatalogFileName, text);
+    // Whatever failed: changes go on in the file that has the name, which is the old or the new
+    // one.
+    UniqueFd named(openat(log_directory_, kCatalogFileName, O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+    struct stat before {
+    }, now{};
+    if (!named.valid() || fstat(named.get(), &now) != 0 || fstat(file_.get(), &before) != 0) {
+        file_.reset();  // not known which: further changes are refused rather than lost
+        return errno_error(errno, "opening the rewritten catalog");
+    }
+    if (now.st_ino != before.st_ino) {
+        file_ = std::move(named);
+        end_ = text.size();
+        dead_ = 0;
+    }
+    return written;
 }
 
 std::vector<Snapshot> Catalog::snapshots() const {
@@ -389,6 +404,11 @@ Result<void> check_label(const std::string& label) {
         for (std::size_t j = 1; j < length; ++j)
             if ((static_cast<unsigned char>(label[i + j]) & 0xC0) != 0x80)
                 return bad("is not UTF-8");
+        // Longer than needed, a surrogate, or above U+10FFFF.
+        auto second = static_cast<unsigned char>(length > 1 ? label[i + 1] : 0);
+        if ((lead == 0xE0 && second < 0xA0) || (lead == 0xED && second > 0x9F) ||
+            (lead == 0xF0 && second < 0x90) || (lead == 0xF4 && second > 0x8F))
+            return bad("is not UTF-8");
         i += length;
     }
     return {};

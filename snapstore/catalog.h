@@ -38,9 +38,11 @@ struct Snapshot {
 // exclude.
 class Catalog {
    public:
-    // log_directory: descriptor of DIFF_AREA/log, borrowed for the lifetime of the catalog. `least_sequence`: as last
-    // noted by the share; kDiffArea, and nothing changed, when the catalog is older than that.
-    static Result<std::unique_ptr<Catalog>> open(int log_directory, bool read_only, std::uint64_t least_sequence = 0);
+    // log_directory: descriptor of DIFF_AREA/log, borrowed for the lifetime of the catalog.
+    // `least_sequence`: as last noted by the share; kDiffArea, and nothing changed, when the
+    // catalog is older than that.
+    static Result<std::unique_ptr<Catalog>> open(int log_directory, bool read_only,
+                                                 std::uint64_t least_sequence = 0);
     ~Catalog();
 
     // Ascending by epoch.
@@ -72,8 +74,11 @@ class Catalog {
     std::vector<Epoch> unfinished_deletions() const;
     // Makes sure that no later epoch is at or below this one.
     void raise_last_epoch(Epoch epoch);
-    // Called with sequence() after every durable change, before it is reported as done. Set it before the first one.
-    void set_change_hook(std::function<void(std::uint64_t)> hook) { change_hook_ = std::move(hook); }
+    // Called with sequence() after every durable change, before it is reported as done. Set it
+    // before the first one.
+    void set_change_hook(std::function<void(std::uint64_t)> hook) {
+        change_hook_ = std::move(hook);
+    }
 
     // A free token for this moment: later than every token there is, in the first free second.
     std::string free_token(std::int64_t now) const;

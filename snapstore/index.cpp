@@ -153,6 +153,7 @@ struct Index::Implementation {
     std::string path;
     std::unique_ptr<rocksdb::DB> database;
     rocksdb::WriteOptions write_options;
+    bool created = false;
 
     std::unique_ptr<rocksdb::Iterator> iterator() {
         return std::unique_ptr<rocksdb::Iterator>(database->NewIterator(within_prefix()));
@@ -183,9 +184,13 @@ Result<std::unique_ptr<Index>> Index::open(const Options& options) {
     std::string format;
     status = database->Get({}, meta_key(kFormatName), &format);
     if (status.IsNotFound()) {
+        implementation.created = true;
         if (options.read_only) return index;
         status = database->Put(implementation.write_options, meta_key(kFormatName),
                                ByteWriter().put(kIndexFormat).take());
+        // At once, so that a daemon killed before the first flush does not leave what looks like
+        // none.
+        if (status.ok()) status = database->Flush(rocksdb::FlushOptions());
         if (!status.ok()) return index_error(status, "writing its format");
     } else if (!status.ok()) {
         return index_error(status, "reading its format");
@@ -368,6 +373,8 @@ Result<AppliedPosition> Index::applied() {
     position.offset = reader.get<std::uint64_t>();
     return position;
 }
+
+bool Index::created() const { return implementation_->created; }
 
 Result<void> Index::flush() {
     auto status = implementation_->database->Flush(rocksdb::FlushOptions());

@@ -97,6 +97,8 @@ class Index {
 
     Result<void> write(IndexBatch& batch);
     Result<AppliedPosition> applied();
+    // Was there none when it was opened?
+    bool created() const;
     // Makes everything written durable.
     Result<void> flush();
     // Forgets everything (no snapshot is left).

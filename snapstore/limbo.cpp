@@ -33,45 +33,57 @@ std::uint64_t bytes_of(const struct stat& status) {
     return static_cast<std::uint64_t>(status.st_blocks) * 512;
 }
 
+bool removed(int directory) {
+    struct stat status {};
+    return fstat(directory, &status) != 0 || status.st_nlink == 0;
+}
+
 }  // namespace
 
-Result<int> Limbo::epoch_directory(Epoch epoch) {
+Result<UniqueFd> Limbo::epoch_directory(Epoch epoch) {
     std::lock_guard lock(mutex_);
-    if (current_.valid() && current_epoch_ == epoch) {
-        struct stat status {};
-        // A deletion may have removed the directory when it had become empty.
-        if (fstat(current_.get(), &status) == 0 && status.st_nlink > 0) return dup(current_.get());
-    }
+    auto another = [&]() -> Result<UniqueFd> {
+        UniqueFd fd(fcntl(current_.get(), F_DUPFD_CLOEXEC, 0));
+        if (!fd.valid()) return errno_only(errno);
+        return fd;
+    };
+    // A deletion may have removed the directory when it had become empty.
+    if (current_.valid() && current_epoch_ == epoch && !removed(current_.get())) return another();
     std::string name = format_limbo_directory_name(epoch);
-    if (mkdirat(directory_.get(), name.c_str(), 0700) != 0 && errno != EEXIST)
-        return errno_error(errno, "creating limbo directory " + name);
-    current_.reset(openat(directory_.get(), name.c_str(), kOpenDirectory));
-    if (!current_.valid()) return errno_error(errno, "opening limbo directory " + name);
+    for (;;) {
+        if (mkdirat(directory_.get(), name.c_str(), 0700) != 0 && errno != EEXIST)
+            return errno_error(errno, "creating limbo directory " + name);
+        current_.reset(openat(directory_.get(), name.c_str(), kOpenDirectory));
+        if (current_.valid()) break;
+        if (errno != ENOENT) return errno_error(errno, "opening limbo directory " + name);
+    }
     current_epoch_ = epoch;
-    return dup(current_.get());
+    return another();
 }
 
 Result<void> Limbo::take(int directory_fd, const char* name, ObjectId object, Epoch epoch,
                          std::uint64_t bytes) {
-    for (int attempt = 0;; ++attempt) {
-        UMBRA_ASSIGN(int fd, epoch_directory(epoch));
-        UniqueFd target(fd);
+    for (;;) {
+        UMBRA_ASSIGN(auto target, epoch_directory(epoch));
         if (renameat(directory_fd, name, target.get(), format_limbo_name(object).c_str()) == 0)
             break;
-        if (errno != ENOENT || attempt > 0)
-            return errno_only(errno);  // ENOENT: removed as empty in between
+        int code = errno;
+        if (code != ENOENT || !removed(target.get())) return errno_only(code);
     }
     bytes_.fetch_add(bytes, std::memory_order_relaxed);
     return {};
 }
 
 Result<void> Limbo::link(int object_fd, ObjectId object, Epoch epoch, std::uint64_t bytes) {
-    UMBRA_ASSIGN(int fd, epoch_directory(epoch));
-    UniqueFd target(fd);
-    if (linkat(object_fd, "", target.get(), format_limbo_name(object).c_str(), AT_EMPTY_PATH) !=
-            0 &&
-        errno != EEXIST)
-        return errno_only(errno);
+    for (;;) {
+        UMBRA_ASSIGN(auto target, epoch_directory(epoch));
+        if (linkat(object_fd, "", target.get(), format_limbo_name(object).c_str(), AT_EMPTY_PATH) ==
+                0 ||
+            errno == EEXIST)
+            break;
+        int code = errno;
+        if (code != ENOENT || !removed(target.get())) return errno_only(code);
+    }
     bytes_.fetch_add(bytes, std::memory_order_relaxed);
     return {};
 }

@@ -37,6 +37,8 @@ class Limbo {
     Result<std::uint64_t> remove(ObjectId object, Epoch epoch);
     // Removes the directory of an epoch if it is empty.
     void remove_directory(Epoch epoch);
+    // Nothing is there any more. Files change size while they wait, so the count may have drifted.
+    void forget_bytes() { bytes_ = 0; }
     Result<std::uint64_t> object_bytes(ObjectId object, Epoch epoch) const;
 
     // After an unclean end: drops second names left by a crash between link and rename, counts
@@ -48,7 +50,7 @@ class Limbo {
     Result<void> sync();
 
    private:
-    Result<int> epoch_directory(Epoch epoch);
+    Result<UniqueFd> epoch_directory(Epoch epoch);
 
     UniqueFd directory_;
     std::atomic<std::uint64_t> bytes_{0};

@@ -16,14 +16,15 @@ namespace umbra {
 template <typename Attempt>
 auto change(VolumeCore& core, Attempt&& attempt) -> decltype(attempt(std::declval<Preserver&>())) {
     if (core.read_only) return errno_only(EROFS);
-    for (;;) {
+    for (bool again = false;; again = true) {
+        const std::uint64_t deletions_seen = core.deletions.load();
         {
             std::shared_lock gate(core.gate);
             Preserver preserver(core);
             auto result = attempt(preserver);
             if (result || result.error().kind != ErrorKind::kNeedsSpace) return result;
         }
-        UMBRA_TRY(core.make_room());
+        UMBRA_TRY(core.make_room(deletions_seen, again));
     }
 }
 

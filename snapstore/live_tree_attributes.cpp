@@ -33,17 +33,18 @@ struct timespec time_argument(TimeChange change, const struct timespec& value) {
     return {0, UTIME_OMIT};
 }
 
-Result<void> change_size(int fd, std::uint64_t size, bool clear_set_id) {
-    ClearSetIdScope clear(clear_set_id);
+Result<void> change_size(int fd, std::uint64_t size, bool clear_set_id, gid_t gid) {
+    ClearSetIdScope clear(clear_set_id, gid);
     if (::truncate(ProcPath(fd).c_str(), static_cast<off_t>(size)) != 0) return errno_only(errno);
     return {};
 }
 
 Result<void> apply(int fd, const AttributeChange& change, const Caller& caller) {
     if (change.size)
-        UMBRA_TRY(change_size(fd, *change.size, caller.uid != 0 || change.clear_set_id));
+        UMBRA_TRY(
+            change_size(fd, *change.size, caller.uid != 0 || change.clear_set_id, caller.gid));
     if (change.uid || change.gid) {
-        ClearSetIdScope clear(caller.uid != 0);
+        ClearSetIdScope clear(caller.uid != 0, caller.gid);
         if (fchownat(fd, "", change.uid.value_or(static_cast<uid_t>(-1)),
                      change.gid.value_or(static_cast<gid_t>(-1)), AT_EMPTY_PATH) != 0)
             return errno_only(errno);
@@ -95,8 +96,9 @@ Result<void> LiveTree::set_extended(ObjectId object, const std::string& name,
         // (posix_acl_update_mode).
         struct stat status {};
         if (fstatat(fd.get(), "", &status, AT_EMPTY_PATH) != 0) return errno_only(errno);
-        ClearSetIdScope clear(name == "system.posix_acl_access" && caller.uid != 0 &&
-                              caller.gid != status.st_gid);
+        ClearSetIdScope clear(
+            name == "system.posix_acl_access" && caller.uid != 0 && caller.gid != status.st_gid,
+            caller.gid);
         if (setxattr(ProcPath(fd.get()).c_str(), name.c_str(), value.data(), value.size(), flags) !=
             0)
             return errno_only(errno);

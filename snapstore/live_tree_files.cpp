@@ -8,6 +8,7 @@
 
 #include "snapstore/live_change.h"
 #include "snapstore/live_tree.h"
+#include "snapstore/proc_path.h"
 #include "snapstore/thread_identity.h"
 #include "snapstore/volume_core.h"
 
@@ -51,12 +52,14 @@ Result<LiveTree::Created> LiveTree::create(ObjectId parent, const std::string& n
         if (auto existing = entry_at(fd.get(), parent, name.c_str())) {
             if ((flags & O_EXCL) != 0) return errno_only(EEXIST);
             if (S_ISLNK(existing->status.st_mode)) return errno_only(ELOOP);
-            if ((flags & O_TRUNC) != 0) UMBRA_TRY(preserver.content_from(existing->id, 0));
+            if (S_ISDIR(existing->status.st_mode)) return errno_only(EISDIR);
+            bool truncates = (flags & O_TRUNC) != 0 && S_ISREG(existing->status.st_mode);
+            if (truncates) UMBRA_TRY(preserver.content_from(existing->id, 0));
             UMBRA_TRY(preserver.wait());
             UMBRA_ASSIGN(auto file, open_below(core_, existing->id, flags));
-            if ((flags & O_TRUNC) != 0) {
-                ClearSetIdScope clear(ordinary(caller));
-                if (ftruncate(file.get(), 0) != 0) return errno_only(errno);
+            if (truncates) {
+                ClearSetIdScope clear(ordinary(caller), caller.gid);
+                if (::truncate(ProcPath(file.get()).c_str(), 0) != 0) return errno_only(errno);
             }
             return Created{*existing, {existing->id, std::move(file), flags}, true};
         }
@@ -109,10 +112,14 @@ Result<OpenFile> LiveTree::open(ObjectId object, int flags, const Caller& caller
     }
     return change(core_, [&](Preserver& preserver) -> Result<OpenFile> {
         UMBRA_ASSIGN(auto fd, open_below(core_, object, flags));
+        struct stat status {};
+        if (fstat(fd.get(), &status) != 0) return errno_only(errno);
+        if (!S_ISREG(status.st_mode))
+            return OpenFile{object, std::move(fd), flags};  // O_TRUNC means nothing there
         UMBRA_TRY(preserver.content_from(object, 0));
         UMBRA_TRY(preserver.wait());
-        ClearSetIdScope clear(ordinary(caller));
-        if (ftruncate(fd.get(), 0) != 0) return errno_only(errno);
+        ClearSetIdScope clear(ordinary(caller), caller.gid);
+        if (::truncate(ProcPath(fd.get()).c_str(), 0) != 0) return errno_only(errno);
         return OpenFile{object, std::move(fd), flags};
     });
 }
@@ -123,7 +130,7 @@ Result<std::size_t> LiveTree::write(OpenFile& file, std::uint64_t offset, std::s
     return change(core_, [&](Preserver& preserver) -> Result<std::size_t> {
         UMBRA_TRY(preserver.content(file.id, offset, size));
         UMBRA_TRY(preserver.wait());
-        ClearSetIdScope clear(ordinary(caller));
+        ClearSetIdScope clear(ordinary(caller), caller.gid);
         ssize_t written = perform(file.fd.get());
         if (written < 0) return errno_only(static_cast<int>(-written));
         return static_cast<std::size_t>(written);
@@ -132,6 +139,11 @@ Result<std::size_t> LiveTree::write(OpenFile& file, std::uint64_t offset, std::s
 
 Result<void> LiveTree::allocate(OpenFile& file, int mode, std::uint64_t offset,
                                 std::uint64_t length, const Caller& caller) {
+    constexpr int kKnownModes = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE |
+                                FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_ZERO_RANGE |
+                                FALLOC_FL_INSERT_RANGE | FALLOC_FL_UNSHARE_RANGE;
+    if ((mode & ~kKnownModes) != 0)
+        return errno_only(EOPNOTSUPP);  // what it would change is not known
     return change(core_, [&](Preserver& preserver) -> Result<void> {
         if ((mode & (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE)) != 0)
             UMBRA_TRY(preserver.content_from(file.id, offset));
@@ -141,7 +153,7 @@ Result<void> LiveTree::allocate(OpenFile& file, int mode, std::uint64_t offset,
               // file is known
             UMBRA_TRY(preserver.content(file.id, offset, 0));
         UMBRA_TRY(preserver.wait());
-        ClearSetIdScope clear(ordinary(caller));
+        ClearSetIdScope clear(ordinary(caller), caller.gid);
         if (fallocate(file.fd.get(), mode, static_cast<off_t>(offset),
                       static_cast<off_t>(length)) != 0)
             return errno_only(errno);
@@ -156,7 +168,7 @@ Result<std::size_t> LiveTree::copy_range(OpenFile& in, std::uint64_t in_offset, 
     return change(core_, [&](Preserver& preserver) -> Result<std::size_t> {
         UMBRA_TRY(preserver.content(out.id, out_offset, length));
         UMBRA_TRY(preserver.wait());
-        ClearSetIdScope clear(ordinary(caller));
+        ClearSetIdScope clear(ordinary(caller), caller.gid);
         auto from = static_cast<off64_t>(in_offset);
         auto to = static_cast<off64_t>(out_offset);
         ssize_t copied = copy_file_range(in.fd.get(), &from, out.fd.get(), &to, length, 0);

@@ -58,11 +58,16 @@ bool same(const std::vector<BlockSource>& a, const std::vector<BlockSource>& b) 
         });
 }
 
-// Fills the buffer from the live object; what lies behind its end, or all of it when it is gone, is
-// zero.
+// Fills the buffer from the live object; what lies behind its end is zero. Whatever a snapshot
+// needs of a removed file waits in limbo: if the object is gone all the same, that happened behind
+// Umbra's back.
 Result<void> read_live(int fd, std::uint64_t offset, std::span<std::byte> buffer) {
+    if (fd < 0)
+        return error_of(ErrorKind::kDiffArea, EIO,
+                        "contents that a snapshot needs are gone: the file was removed from the "
+                        "share's folder while it was not mounted");
     std::size_t filled = 0;
-    while (fd >= 0 && filled < buffer.size()) {
+    while (filled < buffer.size()) {
         ssize_t count = pread(fd, buffer.data() + filled, buffer.size() - filled,
                               static_cast<off_t>(offset + filled));
         if (count < 0 && errno == EINTR) continue;

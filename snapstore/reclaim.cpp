@@ -45,8 +45,8 @@ Result<bool> Reclaimer::dead_content(const RecordHeader& header, LogPlace place,
                                      std::span<const std::byte> payload, IndexBatch* removals) {
     auto record = decode_content(payload);
     if (!record) return false;
-    // A truncation may be superseding it in the index at this moment.
-    if (header.epoch == core_.epoch.load()) return false;
+    // A truncation may be superseding it in the index at this moment (not without any snapshot).
+    if (header.epoch == core_.epoch.load() && core_.newest.load() != 0) return false;
     UMBRA_ASSIGN(auto indexed, core_.index->content(header.object, header.epoch));
     // Superseded within its epoch: the index speaks of a later one, which may well be needed.
     if (indexed && indexed->epoch == header.epoch &&
@@ -169,10 +169,11 @@ Result<std::uint64_t> Reclaimer::measure(Epoch from, Epoch until) {
 }
 
 Result<void> Reclaimer::reclaim(Epoch from, Epoch until) {
-    // What is appended from now on goes to a new file and serves the snapshots that remain.
+    // What is appended from now on goes to a new file and serves the snapshots that remain. Listed
+    // before: a file that begins meanwhile must not be taken for one in which nothing is needed.
+    auto files = core_.log->files();
     UMBRA_TRY(core_.log->finish_file());
     std::vector<std::pair<std::uint64_t, FileFindings>> freed;
-    auto files = core_.log->files();
     // Newest epoch first: whether a record is needed depends on older ones of its key, which must
     // still be indexed.
     std::reverse(files.begin(), files.end());
@@ -205,8 +206,8 @@ Result<void> Reclaimer::reclaim(Epoch from, Epoch until) {
     for (const auto& [file, findings] : freed) {
         if (!findings.anything_alive || findings.dead_data.empty()) continue;
         auto sealed = core_.log->seal(file);
-        // Not even room for that: these parts come back with their records.
-        if (!sealed && sealed.error().kind == ErrorKind::kNeedsSpace) continue;
+        // Where that cannot be, these parts come back with their records.
+        if (!sealed && sealed.error().kind != ErrorKind::kDiffArea) continue;
         UMBRA_TRY(std::move(sealed));
         for (const auto& range : findings.dead_data) UMBRA_TRY(core_.log->punch(file, range));
     }

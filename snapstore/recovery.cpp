@@ -127,7 +127,7 @@ std::optional<AppliedPosition> open_index(VolumeCore& core, const Index::Options
         why = applied.error().text();
         return std::nullopt;
     }
-    if (applied->file == 0 && !core.log->files().empty()) {
+    if (core.index->created() && !core.log->files().empty()) {
         why = "it is empty or missing";
         return std::nullopt;
     }

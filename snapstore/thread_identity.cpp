@@ -64,7 +64,7 @@ void own_umask() {
 
 CallerScope::CallerScope(const Caller& caller) {
     own_umask();
-    umask(caller.umask);
+    umask_before_ = umask(caller.umask);
     const auto& capabilities = thread_capabilities();
     if (caller.gid != 0) {
         setfsgid(caller.gid);
@@ -85,15 +85,20 @@ CallerScope::~CallerScope() {
         set_effective(thread_capabilities(), thread_capabilities().effective);
     }
     if (switched_group_) setfsgid(0);
+    umask(umask_before_);
 }
 
-ClearSetIdScope::ClearSetIdScope(bool active) : active_(active) {
-    if (active_)
-        set_effective(thread_capabilities(), thread_capabilities().effective & ~bit(CAP_FSETID));
+ClearSetIdScope::ClearSetIdScope(bool active, gid_t group) : active_(active) {
+    if (!active_) return;
+    // Members of the owning group keep set-group-ID where it only marks mandatory locking.
+    setfsgid(group);
+    set_effective(thread_capabilities(), thread_capabilities().effective & ~bit(CAP_FSETID));
 }
 
 ClearSetIdScope::~ClearSetIdScope() {
-    if (active_) set_effective(thread_capabilities(), thread_capabilities().effective);
+    if (!active_) return;
+    set_effective(thread_capabilities(), thread_capabilities().effective);
+    setfsgid(0);
 }
 
 }  // namespace umbra

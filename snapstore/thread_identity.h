@@ -18,6 +18,7 @@ class CallerScope {
     CallerScope& operator=(const CallerScope&) = delete;
 
    private:
+    mode_t umask_before_;
     bool switched_user_ = false;
     bool switched_group_ = false;
 };
@@ -26,7 +27,7 @@ class CallerScope {
 // would for him.
 class ClearSetIdScope {
    public:
-    explicit ClearSetIdScope(bool active);
+    ClearSetIdScope(bool active, gid_t group);
     ~ClearSetIdScope();
     ClearSetIdScope(const ClearSetIdScope&) = delete;
     ClearSetIdScope& operator=(const ClearSetIdScope&) = delete;

@@ -380,27 +380,24 @@ Result<void> UndoLog::free_ranges(std::uint64_t file, std::span<const Range> who
 }
 
 Result<void> UndoLog::seal(std::uint64_t file) {
+    UMBRA_ASSIGN(auto outcome,
+                 scan(file, 0, Check::kHeader,
+                      [](const RecordHeader&, std::uint64_t) { return Visit::kContinue; }));
     std::lock_guard append_lock(append_mutex_);
     {
         std::lock_guard lock(files_mutex_);
-        if (files_.empty() || files_.rbegin()->first != file ||
-            (active_ && active_->sequence() == file))
-            return {};
+        if (files_.empty() || files_.rbegin()->first != file) return {};
     }
     UMBRA_ASSIGN(auto log_file, find(file));
     UMBRA_ASSIGN(auto descriptor, log_file->descriptor());
     int fd = descriptor->get();
-    struct stat status {};
-    if (fstat(fd, &status) != 0)
-        return errno_error(errno, "reading the size of undo log file " + log_file->name());
-    std::uint64_t end = align_record(static_cast<std::uint64_t>(status.st_size));
-    std::byte last[kRecordHeaderSize];
-    if (end >= sizeof last &&
-        pread(fd, last, sizeof last, static_cast<off_t>(end - sizeof last)) == sizeof last) {
-        auto header = decode_record_header(last, file, end - sizeof last);
-        if (header && header->type == RecordType::kDead) return {};  // sealed already
-    }
-    UMBRA_TRY(write_dead_record(fd, *log_file, end, kRecordHeaderSize));
+    if (active_ == log_file || outcome.torn)
+        return error_of(ErrorKind::kRefused, EBUSY,
+                        "undo log file " + log_file->name() + " has no settled end");
+    // What was reserved ahead goes; then nothing lies between the last record and the seal.
+    if (ftruncate(fd, static_cast<off_t>(outcome.end)) != 0)
+        return append_error(errno, log_file->name());
+    UMBRA_TRY(write_dead_record(fd, *log_file, outcome.end, kRecordHeaderSize));
     return sync_file(*log_file);
 }
 

@@ -120,9 +120,10 @@ class UndoLog {
         std::uint64_t length = 0;
     };
     Result<void> free_ranges(std::uint64_t file, std::span<const Range> whole_records);
-    // Before space of a finished file is given back: lets its reader know that everything in it had
-    // been durable, so that records with holes are not taken for a torn tail. Only the newest file
-    // needs that.
+    // Before parts of a finished file's records are given back: lets its reader know that
+    // everything in it had been durable, so that records with holes are not taken for a torn tail.
+    // Only the newest file needs that. kRefused where the file's end is not known: it is active or
+    // damaged.
     Result<void> seal(std::uint64_t file);
     // Gives the space of a part of a record's data back; the record itself stays.
     Result<void> punch(std::uint64_t file, Range data);

@@ -91,8 +91,9 @@ Result<void> open_diff_area(VolumeCore& core, const VolumeConfig& config) {
 // limbo.
 std::optional<std::uint64_t> take_clean_mark(const VolumeCore& core) {
     auto text = read_small_file(core.diff_area.get(), kCleanMarkName);
-    if (!text || unlinkat(core.diff_area.get(), kCleanMarkName, 0) != 0 ||
-        fsync(core.diff_area.get()) != 0)
+    if (!text) return {};
+    if (!core.read_only && (unlinkat(core.diff_area.get(), kCleanMarkName, 0) != 0 ||
+                            fsync(core.diff_area.get()) != 0))
         return {};
     ByteReader reader(*text);
     auto limbo_bytes = reader.get<std::uint64_t>();
@@ -106,9 +107,10 @@ void leave_clean_mark(const VolumeCore& core) {
                                        ByteWriter().put(core.limbo->bytes()).take()));
 }
 
-// SHARE/.umbra/sequence: the catalog's sequence number in decimal, of fixed width, as last seen by the share. It is written
-// after the catalog is durable and need not be durable itself: it is never ahead, so that only an older copy of the diff
-// area, or one whose catalog lost its end, has a lower number.
+// SHARE/.umbra/sequence: the catalog's sequence number in decimal, of fixed width, as last seen by
+// the share. It is written after the catalog is durable and need not be durable itself: it is never
+// ahead, so that only an older copy of the diff area, or one whose catalog lost its end, has a
+// lower number.
 constexpr int kSequenceDigits = 20;
 
 std::uint64_t read_sequence(const VolumeCore& core) {
@@ -117,7 +119,8 @@ std::uint64_t read_sequence(const VolumeCore& core) {
 }
 
 void note_sequence(const VolumeCore& core, std::uint64_t sequence) {
-    UniqueFd fd(openat(core.control_directory.get(), kSequenceFileName, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+    UniqueFd fd(openat(core.control_directory.get(), kSequenceFileName,
+                       O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
     std::string digits = std::to_string(sequence);
     std::string text = std::string(kSequenceDigits - digits.size(), '0') + digits + "\n";
     // Best effort: without it the next open knows less, and nothing else.
@@ -181,7 +184,8 @@ Volume::Volume(std::unique_ptr<VolumeCore> core) : core_(std::move(core)) {}
 Volume::~Volume() {
     if (core_->without_diff_area || core_->read_only) return;
     // Index first, mark last: the mark says that nothing has to be replayed.
-    bool flushed = core_->log->sync_all().has_value() && core_->index->flush().has_value();
+    bool flushed = !core_->log->failed() && core_->log->finish_file().has_value() &&
+                   core_->index->flush().has_value();
     core_->index.reset();
     if (flushed) leave_clean_mark(*core_);
 }

@@ -36,11 +36,13 @@ Result<void> VolumeCore::check_space(std::uint64_t bytes) const {
         Error{ENOSPC, ErrorKind::kNeedsSpace, "the diff area has reached its limit"});
 }
 
-Result<void> VolumeCore::make_room() {
+Result<void> VolumeCore::make_room(std::uint64_t deletions_seen, bool again) {
     std::lock_guard lock(snapshot_mutex);
+    if (deletions.load() != deletions_seen) return {};  // somebody else has made room meanwhile
     UMBRA_TRY(log->measure_bytes());
-    if (check_space(kMaxExtentBlocks * kBlockSize * 2))
-        return {};  // somebody else has made room meanwhile
+    // What the log is known to take is an estimate. That a filesystem is full shows in no number,
+    // but in the second failure.
+    if (!again && limit_bytes && check_space(kMaxExtentBlocks * kBlockSize * 2)) return {};
     auto full = [&](const std::string& why) {
         return error_of(ErrorKind::kDiffArea, ENOSPC,
                         "the diff area " + identity.diff_area + " is full and " + why +
@@ -68,6 +70,7 @@ Result<void> VolumeCore::delete_snapshot_locked(const Snapshot& snapshot) {
     }
     UMBRA_TRY(reclaim(snapshot.epoch));
     UMBRA_TRY(catalog->finish_delete(snapshot.epoch));
+    ++deletions;
     if (snapshot_hook) snapshot_hook(snapshot, false);
     return {};
 }
@@ -76,8 +79,13 @@ Result<void> VolumeCore::reclaim(Epoch epoch_gone) {
     Epoch until = catalog->next_of(epoch_gone).value_or(UINT64_MAX);
     Reclaimer reclaimer(*this,
                         [this](Epoch after, Epoch up_to) { return catalog->any_in(after, up_to); });
-    UMBRA_TRY(reclaimer.reclaim(epoch_gone, until));
-    if (catalog->newest() == 0) UMBRA_TRY(index->clear());
+    // What an interrupted cut or an earlier deletion had to leave goes with the oldest snapshot.
+    Epoch from = catalog->previous_of(epoch_gone) == 0 ? 0 : epoch_gone;
+    UMBRA_TRY(reclaimer.reclaim(from, until));
+    if (catalog->newest() == 0) {
+        UMBRA_TRY(index->clear());
+        limbo->forget_bytes();
+    }
     UMBRA_TRY(log->measure_bytes());
     UMBRA_ASSIGN(std::uint64_t bytes, index->disk_bytes());
     index_bytes = bytes;

@@ -55,6 +55,7 @@ class VolumeCore {
     std::mutex
         snapshot_mutex;  // one creation, deletion or eviction at a time; guards snapshot_hook
     std::function<void(const Snapshot&, bool created)> snapshot_hook;
+    std::atomic<std::uint64_t> deletions{0};
     std::atomic<std::uint64_t> index_bytes{0};  // as last measured
 
     LiveTree live{*this};
@@ -65,9 +66,11 @@ class VolumeCore {
 
     // The change of `bytes` appended would stay within the limit? Otherwise kNeedsSpace.
     Result<void> check_space(std::uint64_t bytes) const;
-    // Makes room by policy: evicts the oldest snapshot that no hold keeps. ENOSPC (kDiffArea) when
-    // it may not. Takes snapshot_mutex: the caller holds no lock at all.
-    Result<void> make_room();
+    // Makes room by policy after a change that found none: evicts the oldest snapshot that no hold
+    // keeps. Does nothing when a snapshot was deleted since the caller looked at `deletions`, or
+    // when, unless `again`, a closer look says that there is room. ENOSPC (kDiffArea) when nothing
+    // may be evicted. Takes snapshot_mutex: the caller holds no lock at all.
+    Result<void> make_room(std::uint64_t deletions_seen, bool again);
     // Deletes one snapshot and reclaims its space. snapshot_mutex held.
     Result<void> delete_snapshot_locked(const Snapshot& snapshot);
     // Ends a deletion that has begun: frees every record that only snapshot `epoch` needed.
