@@ -31,16 +31,36 @@ std::int64_t now_seconds() {
         .count();
 }
 
+constexpr int kLockAttempts = 250;
+constexpr unsigned kLockRetryMicroseconds = 20000;
+
+// Is the process with this number gone, or a zombie whose threads are still on their way out?
+bool is_ending(const char* process) {
+    UniqueFd fd(::open(("/proc/" + std::string(process) + "/stat").c_str(), O_RDONLY | O_CLOEXEC));
+    if (!fd.valid()) return true;
+    char text[512] = {};
+    if (::read(fd.get(), text, sizeof text - 1) <= 0) return true;
+    std::string_view line(text);
+    auto name_end = line.rfind(')');  // proc(5): the state follows the name
+    return name_end != std::string_view::npos && name_end + 2 < line.size() &&
+           (line[name_end + 2] == 'Z' || line[name_end + 2] == 'X');
+}
+
 // The volume's lock: an flock on SHARE/.umbra/lock, so that it ends with its holder. The file says
 // who that is.
 Result<UniqueFd> take_lock(int control_directory, const std::string& share) {
     UniqueFd fd(openat(control_directory, kVolumeLockName,
                        O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
     if (!fd.valid()) return errno_error(errno, "opening the lock of share '" + share + "'");
-    if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+    for (int attempt = 0; flock(fd.get(), LOCK_EX | LOCK_NB) != 0; ++attempt) {
         if (errno != EWOULDBLOCK) return errno_error(errno, "locking share '" + share + "'");
         char holder[32] = {};
         if (pread(fd.get(), holder, sizeof holder - 1, 0) < 0) holder[0] = '\0';
+        // A killed daemon holds the lock until its last thread is gone.
+        if (attempt < kLockAttempts && is_ending(holder)) {
+            usleep(kLockRetryMicroseconds);
+            continue;
+        }
         return error_of(ErrorKind::kRefused, EBUSY,
                         "share '" + share + "' is in use by process " +
                             (holder[0] ? std::string(holder) : "(unknown)") +
