@@ -71,6 +71,10 @@ Result<void> DifferenceFinder::compare_name(ObjectId directory, const std::strin
 // A directory that is new has no records of what was made in it: its contents are listed as they
 // are.
 Result<void> DifferenceFinder::add_tree(ObjectId object, const Place& place) {
+    // What was made there in a later epoch than the directory has a record besides.
+    auto [first, last] = added_.equal_range(object);
+    for (auto known = first; known != last; ++known)
+        if (known->second.path == place.path) return {};
     added_.emplace(object, place);
     if (place.type != DT_DIR) return {};
     UMBRA_ASSIGN(auto existed, from_.path_of(object));
@@ -155,28 +159,50 @@ Result<bool> DifferenceFinder::metadata_differs(ObjectId object) {
 Result<void> DifferenceFinder::list_objects() {
     for (const auto& [object, changed] : objects_) {
         UMBRA_ASSIGN(auto location, from_.location_of(object));
-        if (!location) continue;  // not there before, or told already as removed
-        UMBRA_ASSIGN(auto still, to_.lookup(location->parent, location->name));
-        if (!still || still->id != object) continue;  // told as removed, renamed or replaced
-        UMBRA_ASSIGN(auto directory, to_.path_of(location->parent));
-        if (!directory) continue;
-        bool metadata = false;
-        if (!changed.content) {
-            UMBRA_ASSIGN(metadata, metadata_differs(object));
+        if (location) {
+            UMBRA_TRY(list_object(object, *location));
+            continue;
         }
-        if (!changed.content && !metadata) continue;
-        Difference difference{
-            changed.content ? DifferenceKind::kModified : DifferenceKind::kMetadata,
-            join(*directory, location->name),
-            {},
-            changed.content,
-            still->type,
-            {},
-            {}};
-        UMBRA_ASSIGN(difference.old_size, size_at(from_, object, still->type));
-        UMBRA_ASSIGN(difference.new_size, size_at(to_, object, still->type));
-        if (differences_.count(difference.path) == 0) report(std::move(difference));
+        // Not there before, or told already as removed; or nobody knew where it was.
+        UMBRA_ASSIGN(auto believed, from_.believed_location_of(object));
+        if (!believed.known() && object != core_.mount.root_id) nameless_.insert(object);
     }
+    // Rare, and then only a walk can tell.
+    if (!nameless_.empty()) return find_nameless(core_.mount.root_id);
+    return {};
+}
+
+Result<void> DifferenceFinder::find_nameless(ObjectId directory) {
+    UMBRA_ASSIGN(auto entries, from_.list(directory));
+    for (const auto& entry : entries) {
+        if (nameless_.count(entry.id) != 0)
+            UMBRA_TRY(list_object(entry.id, {directory, entry.name}));
+        if (entry.type == DT_DIR) UMBRA_TRY(find_nameless(entry.id));
+    }
+    return {};
+}
+
+Result<void> DifferenceFinder::list_object(ObjectId object, const Location& location) {
+    const Changed& changed = objects_[object];
+    UMBRA_ASSIGN(auto still, to_.lookup(location.parent, location.name));
+    if (!still || still->id != object) return {};  // told as removed, renamed or replaced
+    UMBRA_ASSIGN(auto directory, to_.path_of(location.parent));
+    if (!directory) return {};
+    bool metadata = false;
+    if (!changed.content) {
+        UMBRA_ASSIGN(metadata, metadata_differs(object));
+    }
+    if (!changed.content && !metadata) return {};
+    Difference difference{changed.content ? DifferenceKind::kModified : DifferenceKind::kMetadata,
+                          join(*directory, location.name),
+                          {},
+                          changed.content,
+                          still->type,
+                          {},
+                          {}};
+    UMBRA_ASSIGN(difference.old_size, size_at(from_, object, still->type));
+    UMBRA_ASSIGN(difference.new_size, size_at(to_, object, still->type));
+    if (differences_.count(difference.path) == 0) report(std::move(difference));
     return {};
 }
 

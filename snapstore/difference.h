@@ -35,6 +35,8 @@ class DifferenceFinder {
     Result<void> pair_renames();
     Result<void> list_names();
     Result<void> list_objects();
+    Result<void> list_object(ObjectId object, const Location& location);
+    Result<void> find_nameless(ObjectId directory);
     Result<bool> metadata_differs(ObjectId object);
     Result<std::optional<std::uint64_t>> size_at(Moment& moment, ObjectId object,
                                                  unsigned char type);
@@ -48,6 +50,7 @@ class DifferenceFinder {
 
     std::set<std::pair<ObjectId, std::string>> names_;  // (directory, name) with a record
     std::map<ObjectId, Changed> objects_;
+    std::set<ObjectId> nameless_;             // of these: no name is known
     std::multimap<ObjectId, Place> removed_;  // names that were there and are not
     std::multimap<ObjectId, Place> added_;
     std::map<std::string, Difference> differences_;

@@ -105,6 +105,10 @@ Result<std::vector<Difference>> History::difference(Epoch from, std::optional<Ep
     if (to && *to <= from)
         return error_of(ErrorKind::kUsage, EINVAL,
                         "the first snapshot of a diff must be the older one; exchange them");
+    for (Epoch epoch : {from, to.value_or(from)})
+        if (!core_.catalog->exists(epoch))
+            return error_of(ErrorKind::kNotFound, ENOENT,
+                            "there is no snapshot with epoch " + std::to_string(epoch));
     return DifferenceFinder(core_, from, to).find();
 }
 

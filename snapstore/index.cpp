@@ -377,7 +377,10 @@ Result<AppliedPosition> Index::applied() {
 bool Index::created() const { return implementation_->created; }
 
 Result<void> Index::flush() {
-    auto status = implementation_->database->Flush(rocksdb::FlushOptions());
+    auto& database = *implementation_->database;
+    auto status = database.Flush(rocksdb::FlushOptions());
+    // After an error (a full filesystem, say) it refuses until it is told to go on.
+    if (!status.ok() && database.Resume().ok()) status = database.Flush(rocksdb::FlushOptions());
     if (!status.ok()) return index_error(status, "flushing");
     return {};
 }

@@ -103,6 +103,13 @@ Result<std::vector<Epoch>> Limbo::epochs() const {
     return list;
 }
 
+Result<bool> Limbo::holds(ObjectId object) const {
+    UMBRA_ASSIGN(auto dead_epochs, epochs());
+    for (Epoch epoch : dead_epochs)
+        if (object_bytes(object, epoch)) return true;
+    return false;
+}
+
 Result<std::vector<ObjectId>> Limbo::objects(Epoch epoch) const {
     std::vector<ObjectId> list;
     auto names = names_in(directory_.get(), format_limbo_directory_name(epoch).c_str());

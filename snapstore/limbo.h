@@ -33,6 +33,8 @@ class Limbo {
     // All objects that died in one epoch.
     Result<std::vector<ObjectId>> objects(Epoch epoch) const;
     Result<std::vector<Epoch>> epochs() const;
+    // Does an object wait there?
+    Result<bool> holds(ObjectId object) const;
     // Removes an object for good; returns the bytes it held.
     Result<std::uint64_t> remove(ObjectId object, Epoch epoch);
     // Removes the directory of an epoch if it is empty.

@@ -48,6 +48,7 @@ Result<LiveTree::Created> LiveTree::create(ObjectId parent, const std::string& n
                                            int flags, const Caller& caller) {
     UMBRA_TRY(check_new_name(core_, parent, name));
     return change(core_, [&](Preserver& preserver) -> Result<Created> {
+        auto names = core_.name_locks.directory(parent);
         UMBRA_ASSIGN(auto fd, open_parent(core_, parent));
         if (auto existing = entry_at(fd.get(), parent, name.c_str())) {
             if ((flags & O_EXCL) != 0) return errno_only(EEXIST);

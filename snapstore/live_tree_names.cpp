@@ -40,6 +40,20 @@ Result<Target> open_target(const VolumeCore& core, int parent_fd, const std::str
     return target;
 }
 
+// Its link count once nobody can change it any more.
+Result<void> refresh(Target& target) {
+    if (fstatat(target.fd.get(), "", &target.status, AT_EMPTY_PATH) != 0) return errno_only(errno);
+    return {};
+}
+
+// What waits in limbo has a name there and counts as removed all the same: link(2) refuses it.
+Result<bool> lost_last_name(const VolumeCore& core, ObjectId object, int fd) {
+    struct stat status {};
+    if (fstatat(fd, "", &status, AT_EMPTY_PATH) != 0) return errno_only(errno);
+    if (!core.limbo || !S_ISREG(status.st_mode) || status.st_nlink != 1) return false;
+    return core.limbo->holds(object);
+}
+
 std::uint64_t disk_bytes(const struct stat& status) {
     return static_cast<std::uint64_t>(status.st_blocks) * 512;
 }
@@ -73,6 +87,7 @@ Result<Entry> LiveTree::make_node(ObjectId parent, const std::string& name, mode
                                   dev_t device, const Caller& caller) {
     UMBRA_TRY(check_new_name(core_, parent, name));
     return change(core_, [&](Preserver& preserver) -> Result<Entry> {
+        auto names = core_.name_locks.directory(parent);
         UMBRA_ASSIGN(auto fd, open_parent(core_, parent));
         UMBRA_TRY(preserve_new_name(preserver, parent, fd.get(), name));
         {
@@ -89,6 +104,7 @@ Result<Entry> LiveTree::make_directory(ObjectId parent, const std::string& name,
                                        const Caller& caller) {
     UMBRA_TRY(check_new_name(core_, parent, name));
     return change(core_, [&](Preserver& preserver) -> Result<Entry> {
+        auto names = core_.name_locks.directory(parent);
         UMBRA_ASSIGN(auto fd, open_parent(core_, parent));
         UMBRA_TRY(preserve_new_name(preserver, parent, fd.get(), name));
         {
@@ -105,6 +121,7 @@ Result<Entry> LiveTree::make_symlink(ObjectId parent, const std::string& name,
                                      const std::string& target, const Caller& caller) {
     UMBRA_TRY(check_new_name(core_, parent, name));
     return change(core_, [&](Preserver& preserver) -> Result<Entry> {
+        auto names = core_.name_locks.directory(parent);
         UMBRA_ASSIGN(auto fd, open_parent(core_, parent));
         UMBRA_TRY(preserve_new_name(preserver, parent, fd.get(), name));
         {
@@ -120,8 +137,12 @@ Result<Entry> LiveTree::make_symlink(ObjectId parent, const std::string& name,
 Result<Entry> LiveTree::link(ObjectId object, ObjectId new_parent, const std::string& new_name) {
     UMBRA_TRY(check_new_name(core_, new_parent, new_name));
     return change(core_, [&](Preserver& preserver) -> Result<Entry> {
+        auto names = core_.name_locks.directory(new_parent);
+        auto links = core_.name_locks.object(object);
         UMBRA_ASSIGN(auto fd, open_parent(core_, new_parent));
         UMBRA_ASSIGN(auto object_fd, core_.mount.open_object(object, O_PATH | O_NOFOLLOW));
+        UMBRA_ASSIGN(bool removed, lost_last_name(core_, object, object_fd.get()));
+        if (removed) return errno_only(ENOENT);
         UMBRA_TRY(preserver.attributes(object, object_fd.get(), {}));
         UMBRA_TRY(preserve_new_name(preserver, new_parent, fd.get(), new_name));
         if (linkat(object_fd.get(), "", fd.get(), new_name.c_str(), AT_EMPTY_PATH) != 0)
@@ -133,9 +154,12 @@ Result<Entry> LiveTree::link(ObjectId object, ObjectId new_parent, const std::st
 Result<Removed> LiveTree::unlink(ObjectId parent, const std::string& name) {
     UMBRA_TRY(check_old_name(core_, parent, name));
     return change(core_, [&](Preserver& preserver) -> Result<Removed> {
+        auto names = core_.name_locks.directory(parent);
         UMBRA_ASSIGN(auto fd, open_parent(core_, parent));
         UMBRA_ASSIGN(auto target, open_target(core_, fd.get(), name));
         if (S_ISDIR(target.status.st_mode)) return errno_only(EISDIR);
+        auto links = core_.name_locks.object(target.id);
+        UMBRA_TRY(refresh(target));
         UMBRA_TRY(preserver.entry(parent, fd.get(), name));
         UMBRA_TRY(preserver.attributes(parent, fd.get(), {}));
         UMBRA_TRY(preserver.attributes(target.id, target.fd.get(), {parent, name}));
@@ -155,6 +179,7 @@ Result<Removed> LiveTree::unlink(ObjectId parent, const std::string& name) {
 Result<Removed> LiveTree::remove_directory(ObjectId parent, const std::string& name) {
     UMBRA_TRY(check_old_name(core_, parent, name));
     return change(core_, [&](Preserver& preserver) -> Result<Removed> {
+        auto names = core_.name_locks.directory(parent);
         UMBRA_ASSIGN(auto fd, open_parent(core_, parent));
         UMBRA_ASSIGN(auto target, open_target(core_, fd.get(), name));
         if (!S_ISDIR(target.status.st_mode)) return errno_only(ENOTDIR);
@@ -177,6 +202,7 @@ Result<std::optional<Removed>> LiveTree::rename(ObjectId parent, const std::stri
     UMBRA_TRY(check_old_name(core_, parent, name));
     UMBRA_TRY(check_new_name(core_, new_parent, new_name));
     return change(core_, [&](Preserver& preserver) -> Result<Outcome> {
+        auto names = core_.name_locks.directories(parent, new_parent);
         UMBRA_ASSIGN(auto old_fd, open_parent(core_, parent));
         UMBRA_ASSIGN(auto new_fd, open_parent(core_, new_parent));
         UMBRA_ASSIGN(auto source, open_target(core_, old_fd.get(), name));
@@ -196,6 +222,11 @@ Result<std::optional<Removed>> LiveTree::rename(ObjectId parent, const std::stri
         UMBRA_TRY(preserver.attributes(source.id, source.fd.get(), {parent, name}));
         bool replaces = target && (flags & RENAME_EXCHANGE) == 0;
         bool keep = false;
+        std::unique_lock<std::mutex> links;
+        if (replaces) {
+            links = core_.name_locks.object(target->id);
+            UMBRA_TRY(refresh(*target));
+        }
         if (target) {
             UMBRA_TRY(preserver.attributes(target->id, target->fd.get(), {new_parent, new_name}));
             if (replaces) {

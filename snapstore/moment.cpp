@@ -56,20 +56,22 @@ Result<std::vector<PastDirectoryEntry>> Moment::list(ObjectId directory) {
     return list_live(core_, directory);
 }
 
-Result<std::optional<Location>> Moment::location_of(ObjectId object) {
-    Location location;
-    std::optional<IndexedAttributes> record;
+Result<Location> Moment::believed_location_of(ObjectId object) {
     if (snapshot_) {
-        UMBRA_ASSIGN(record, core_.index->attributes(object, *snapshot_));
-    }
-    if (record) {
+        UMBRA_ASSIGN(auto record, core_.index->attributes(object, *snapshot_));
         // Every rename preserves attributes first, so the place recorded is the place at that
         // snapshot.
-        UMBRA_ASSIGN(auto then, PastTree(core_, *snapshot_).attributes(object));
-        location = then.location;
-    } else if (auto fd = core_.mount.open_object(object, O_PATH | O_NOFOLLOW)) {
-        location = locate(core_.mount, object, fd->get());
+        if (record) {
+            UMBRA_ASSIGN(auto then, PastTree(core_, *snapshot_).attributes(object));
+            return then.location;
+        }
     }
+    auto fd = core_.mount.open_object(object, O_PATH | O_NOFOLLOW);
+    return fd ? locate(core_.mount, object, fd->get()) : Location{};
+}
+
+Result<std::optional<Location>> Moment::location_of(ObjectId object) {
+    UMBRA_ASSIGN(auto location, believed_location_of(object));
     if (!location.known()) return std::optional<Location>{};
     UMBRA_ASSIGN(auto found, lookup(location.parent, location.name));
     if (!found || found->id != object) return std::optional<Location>{};

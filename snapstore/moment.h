@@ -25,6 +25,9 @@ class Moment {
     Result<std::vector<PastDirectoryEntry>> list(ObjectId directory);
     // Path of a directory relative to the share; no value when it was not there. Remembered.
     Result<std::optional<std::string>> path_of(ObjectId directory);
+    // Where an object is believed to have been. Unknown for a file whose name the kernel had
+    // forgotten when its record was written.
+    Result<Location> believed_location_of(ObjectId object);
     // Where an object was, checked; no value when it was not there or its name is not known.
     Result<std::optional<Location>> location_of(ObjectId object);
 

@@ -95,6 +95,7 @@ Result<void> PastTree::check_alive() const {
 }
 
 Result<PastEntry> PastTree::lookup(ObjectId directory, const std::string& name) {
+    if (core_->without_diff_area) return errno_only(ESTALE);
     UMBRA_TRY(check_old_name(*core_, directory, name));
     std::optional<LiveName> found;
     UMBRA_ASSIGN(auto record, core_->index->entry(directory, name, snapshot_));
@@ -114,6 +115,7 @@ Result<PastEntry> PastTree::lookup(ObjectId directory, const std::string& name) 
 }
 
 Result<Attributes> PastTree::attributes(ObjectId object) {
+    if (core_->without_diff_area) return errno_only(ESTALE);
     UMBRA_ASSIGN(auto record, core_->index->attributes(object, snapshot_));
     std::optional<Attributes> result;
     if (!record) {
@@ -136,6 +138,7 @@ Result<Attributes> PastTree::attributes(ObjectId object) {
 }
 
 Result<struct stat> PastTree::status(ObjectId object) {
+    if (core_->without_diff_area) return errno_only(ESTALE);
     UMBRA_ASSIGN(auto record, core_->index->attributes(object, snapshot_));
     if (!record) {
         // Without xattrs and target: this is the hot path of listing.
@@ -175,6 +178,7 @@ Result<std::vector<std::string>> PastTree::list_extended(ObjectId object) {
 }
 
 Result<std::vector<PastDirectoryEntry>> PastTree::list(ObjectId directory) {
+    if (core_->without_diff_area) return errno_only(ESTALE);
     // Live names first, then the records: whatever changed meanwhile has left one.
     UMBRA_ASSIGN(auto live, live_names(*core_, directory));
     std::map<std::string, PastDirectoryEntry> recorded;

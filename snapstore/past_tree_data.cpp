@@ -58,14 +58,17 @@ bool same(const std::vector<BlockSource>& a, const std::vector<BlockSource>& b) 
         });
 }
 
-// Fills the buffer from the live object; what lies behind its end is zero. Whatever a snapshot
-// needs of a removed file waits in limbo: if the object is gone all the same, that happened behind
-// Umbra's back.
+// Whatever a snapshot needs of a removed file waits in limbo: if the object is gone all the same,
+// that happened behind Umbra's back.
+tl::unexpected<Error> removed_behind_our_back() {
+    return error_of(ErrorKind::kDiffArea, EIO,
+                    "contents that a snapshot needs are gone: the file was removed from the "
+                    "share's folder while it was not mounted");
+}
+
+// Fills the buffer from the live object; what lies behind its end is zero.
 Result<void> read_live(int fd, std::uint64_t offset, std::span<std::byte> buffer) {
-    if (fd < 0)
-        return error_of(ErrorKind::kDiffArea, EIO,
-                        "contents that a snapshot needs are gone: the file was removed from the "
-                        "share's folder while it was not mounted");
+    if (fd < 0) return removed_behind_our_back();
     std::size_t filled = 0;
     while (filled < buffer.size()) {
         ssize_t count = pread(fd, buffer.data() + filled, buffer.size() - filled,
@@ -99,12 +102,34 @@ Result<void> read_preserved(VolumeCore& core, const IndexedBlock& block, std::si
     return {};
 }
 
-// lseek(2) in a file whose contents never changed since the snapshot.
-Result<std::uint64_t> seek_live(const PastFile& file, std::uint64_t offset, bool want_data) {
+// lseek(2) on the live object. No value: ENXIO.
+Result<std::optional<std::uint64_t>> seek_live(const PastFile& file, std::uint64_t offset,
+                                               bool want_data) {
+    if (!file.fd.valid()) return removed_behind_our_back();
     off_t found =
         lseek(file.fd.get(), static_cast<off_t>(offset), want_data ? SEEK_DATA : SEEK_HOLE);
-    if (found < 0) return errno_only(errno);
-    return std::min<std::uint64_t>(static_cast<std::uint64_t>(found), file.size);
+    if (found < 0 && errno != ENXIO) return errno_only(errno);
+    if (found < 0) return std::optional<std::uint64_t>{};
+    return std::optional(std::min<std::uint64_t>(static_cast<std::uint64_t>(found), file.size));
+}
+
+// Where lseek(2) stops within the blocks [first, first+sources.size()); no value: behind them.
+Result<std::optional<std::uint64_t>> seek_blocks(const std::vector<BlockSource>& sources,
+                                                 const PastFile& file, std::uint64_t first,
+                                                 std::uint64_t offset, bool want_data) {
+    for (std::uint64_t i = 0; i < sources.size(); ++i) {
+        std::uint64_t start = std::max(offset, (first + i) * kBlockSize);
+        std::uint64_t end = std::min(file.size, (first + i + 1) * kBlockSize);
+        if (start >= end) continue;
+        bool data = sources[i].source == Source::kLog;
+        if (sources[i].source == Source::kLive) {
+            UMBRA_ASSIGN(auto stop, seek_live(file, start, want_data));
+            if (stop && *stop < end) return stop;
+            data = !want_data;  // no hole in this block: data throughout, or the other way round
+        }
+        if (data == want_data) return std::optional(start);
+    }
+    return std::optional<std::uint64_t>{};
 }
 
 }  // namespace
@@ -178,21 +203,20 @@ Result<std::uint64_t> PastTree::seek(const PastFile& file, std::uint64_t offset,
     for (std::uint64_t first = offset / kBlockSize; first < total; first += kStep) {
         std::uint64_t count = std::min(kStep, total - first);
         UMBRA_ASSIGN(auto sources, find_sources(*core_, file.id, snapshot_, first, count));
-        if (sources.empty()) return seek_live(file, offset, want_data);
-        for (std::uint64_t i = 0; i < count; ++i) {
-            std::uint64_t start = std::max(offset, (first + i) * kBlockSize);
-            std::uint64_t end = std::min(file.size, (first + i + 1) * kBlockSize);
-            if (start >= end) continue;
-            bool data = sources[i].source == Source::kLog;
-            if (sources[i].source == Source::kLive && file.fd.valid()) {
-                off_t found = lseek(file.fd.get(), static_cast<off_t>(start),
-                                    want_data ? SEEK_DATA : SEEK_HOLE);
-                auto at = found < 0 ? UINT64_MAX : static_cast<std::uint64_t>(found);
-                if (at < end) return at;
-                data = !want_data;  // no hole in this block: it is data throughout, or the other
-                                    // way round
-            }
-            if (data == want_data) return start;
+        for (;;) {
+            bool unchanged = sources.empty();  // all of the file: the live one knows
+            auto stop = unchanged ? seek_live(file, offset, want_data)
+                                  : seek_blocks(sources, file, first, offset, want_data);
+            // As when reading: a change in between has left a record.
+            UMBRA_ASSIGN(auto again, find_sources(*core_, file.id, snapshot_, first, count));
+            bool stable = same(sources, again);
+            sources = std::move(again);
+            if (!stable) continue;
+            UMBRA_TRY(check_alive());
+            if (!stop) return forward_error(stop);
+            if (*stop) return **stop;
+            if (unchanged) return errno_only(ENXIO);
+            break;
         }
     }
     UMBRA_TRY(check_alive());

@@ -59,6 +59,18 @@ Result<std::optional<Found>> find_header(BufferedReader& reader, std::uint64_t f
     return std::optional<Found>{};
 }
 
+// Does any record from `offset` on say that `place` had been durable when it was written? The next
+// one need not know: a sync under way shows only in later records.
+Result<bool> was_durable(BufferedReader& reader, std::uint64_t file, std::uint64_t place,
+                         std::uint64_t offset, std::uint64_t size) {
+    for (;;) {
+        UMBRA_ASSIGN(auto next, find_header(reader, file, offset, size));
+        if (!next) return false;
+        if (next->header.synced_to > place) return true;
+        offset = next->offset + next->header.length;
+    }
+}
+
 Result<bool> payload_intact(BufferedReader& reader, const RecordHeader& header,
                             std::uint64_t offset) {
     if (header.checked_length == 0) return true;
@@ -124,7 +136,11 @@ Result<UndoLog::ScanOutcome> UndoLog::scan(
         // middle: go on behind it. Otherwise the tail was torn by a crash (or this is reserved,
         // never written space).
         UMBRA_ASSIGN(auto next, find_header(reader, file, offset + kRecordAlignment, size));
-        if (!next || next->header.synced_to <= offset) {
+        bool durable = false;
+        if (next) {
+            UMBRA_ASSIGN(durable, was_durable(reader, file, offset, next->offset, size));
+        }
+        if (!durable) {
             UMBRA_ASSIGN(auto rest,
                          reader.at(offset, std::min<std::uint64_t>(size - offset, 4096)));
             outcome.torn = next.has_value() || !all_zero(rest);

@@ -148,6 +148,8 @@ void note_sequence(const VolumeCore& core, std::uint64_t sequence) {
 }
 
 Result<void> open_history(VolumeCore& core, std::uint64_t memory_bytes) {
+    if (!core.read_only) core.reserve.open(core.diff_area.get());
+    SpaceReserve::Use reserved(core.reserve);
     UMBRA_ASSIGN(core.catalog,
                  Catalog::open(core.log_directory.get(), core.read_only, read_sequence(core)));
     core.catalog->set_change_hook(

@@ -63,6 +63,7 @@ Result<void> VolumeCore::make_room(std::uint64_t deletions_seen, bool again) {
 }
 
 Result<void> VolumeCore::delete_snapshot_locked(const Snapshot& snapshot) {
+    SpaceReserve::Use reserved(reserve);
     UMBRA_TRY(catalog->begin_delete(snapshot.epoch));
     {
         std::unique_lock cut(gate);

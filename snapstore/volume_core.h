@@ -16,7 +16,9 @@
 #include "snapstore/index.h"
 #include "snapstore/limbo.h"
 #include "snapstore/live_mount.h"
+#include "snapstore/name_locks.h"
 #include "snapstore/object_state.h"
+#include "snapstore/space_reserve.h"
 #include "snapstore/undo_log.h"
 #include "snapstore/volume.h"
 
@@ -37,6 +39,7 @@ class VolumeCore {
     UniqueFd log_directory;
     std::optional<std::uint64_t> limit_bytes;
 
+    SpaceReserve reserve;
     std::unique_ptr<Catalog> catalog;
     std::unique_ptr<UndoLog> log;
     std::unique_ptr<Index> index;
@@ -44,6 +47,7 @@ class VolumeCore {
     std::unique_ptr<ObjectStates> states;
 
     EpochGate gate;
+    NameLocks name_locks;
     // Written with the gate held exclusively, read with it held shared.
     std::atomic<Epoch> epoch{0};   // label of records written now
     std::atomic<Epoch> newest{0};  // newest snapshot that must be preserved for; 0: none

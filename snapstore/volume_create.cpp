@@ -7,6 +7,7 @@
 
 #include <climits>
 #include <cstdlib>
+#include <filesystem>
 #include <memory>
 
 #include "snapstore/live_mount.h"
@@ -68,6 +69,15 @@ struct OutsideArea {
 
 Result<OutsideArea> open_outside_area(const std::string& wanted, const std::string& share) {
     OutsideArea area;
+    auto inside = [](const std::string& path) {
+        return error_of(
+            ErrorKind::kUsage, EINVAL,
+            "the diff area " + path +
+                " lies inside the share; choose a place outside, or leave --diff-area out");
+    };
+    // Before it is made, so that a refusal leaves no trace.
+    auto parent = absolute_path(std::filesystem::absolute(wanted).lexically_normal().parent_path());
+    if (parent && is_below(*parent, share)) return inside(wanted);
     bool made = mkdir(wanted.c_str(), 0700) == 0;
     if (!made && errno != EEXIST)
         return error_of(ErrorKind::kDiffArea, errno,
@@ -80,11 +90,7 @@ Result<OutsideArea> open_outside_area(const std::string& wanted, const std::stri
     if (!path) return give_up(forward_error(path));
     area.path = std::move(*path);
     area.made = made;
-    if (is_below(area.path, share))
-        return give_up(error_of(
-            ErrorKind::kUsage, EINVAL,
-            "the diff area " + area.path +
-                " lies inside the share; choose a place outside, or leave --diff-area out"));
+    if (is_below(area.path, share)) return give_up(inside(area.path));
     area.fd.reset(::open(area.path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!area.fd.valid())
         return give_up(

@@ -19,6 +19,7 @@ inline constexpr const char* kAreaFileName = "area.toml";        // in the diff 
 inline constexpr const char* kLogDirectoryName = "log";          // in the diff area
 inline constexpr const char* kIndexDirectoryName = "index";      // in the diff area
 inline constexpr const char* kCatalogFileName = "catalog.ulog";  // in DIFF_AREA/log
+inline constexpr const char* kReserveName = "reserve";           // in the diff area: set aside
 inline constexpr const char* kCleanMarkName = "clean";           // in the diff area: closed cleanly
 
 // DIFF_AREA/log/EPOCH-SEQUENCE.ulog, both in hexadecimal with fixed width, so that names sort by

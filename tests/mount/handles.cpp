@@ -72,7 +72,7 @@ void handles_last(FilesystemType type) {
     CHECK(::rename((live / "dir").c_str(), (live / "moved").c_str()) == 0);
 
     const auto check_all = [&](const char* when) {
-        INFO(when);
+        INFO(std::string(when));
         CHECK(read_by(pair.share(), live_file) == "as it is!");
         CHECK(read_by(pair.share(), past_file) == "as it was");
         CHECK(read_below(pair.share(), live_dir, "file") == "as it is!");

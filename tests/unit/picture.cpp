@@ -189,7 +189,9 @@ std::string differences(const Picture& expected, const Picture& actual,
         if (expected.count(path) == 0)
             line(path, "is there and should not be" +
                            (node.error.empty() ? "" : " (" + node.error + ")"));
-    for (const auto& [path, wanted] : expected) {
+    for (const auto& item : expected) {  // no structured binding: lambdas below use both
+        const std::string& path = item.first;
+        const PictureNode& wanted = item.second;
         auto found = actual.find(path);
         if (found == actual.end()) {
             line(path, "is missing");

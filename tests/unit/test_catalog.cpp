@@ -308,7 +308,9 @@ TEST_SUITE("catalog") {
             {"\xed\xa0\x80", "UTF-8"},
             {"\xf0\x80\x80\x80", "UTF-8"},
             {"\xf4\x90\x80\x80", "UTF-8"}};
-        for (const auto& [label, why] : bad) {
+        for (const auto& item : bad) {
+            const std::string& label = item.first;
+            const std::string& why = item.second;
             auto checked = check_label(label);
             REQUIRE_MESSAGE(!checked.has_value(), label);
             CHECK(checked.error().kind == ErrorKind::kUsage);

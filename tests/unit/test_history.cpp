@@ -113,9 +113,9 @@ TEST_SUITE("difference") {
         volume.write("e/inner/file", 0, "abc");
         volume.remove("e/other");
         CHECK(told(volume, first.epoch) ==
-              Lines{"renamed 'e' from 'd'",
+              Lines{"removed 'd/other' 3 ->", "renamed 'e' from 'd'",
                     "renamed 'e/elsewhere' from 'also modified' (content) 1 -> 2",
-                    "modified 'e/inner/file' (content) 3 -> 3", "removed 'd/other' 3 ->",
+                    "modified 'e/inner/file' (content) 3 -> 3",
                     "renamed 'renamed' from 'plain' 1 -> 1"});
     }
 
@@ -141,6 +141,21 @@ TEST_SUITE("difference") {
         auto second = volume.snapshot();
         volume.remove("new/deep/file");
         CHECK(told(volume, first.epoch, second.epoch) == expected);
+    }
+
+    TEST_CASE("what is moved into a new directory in a later epoch is a rename too, told once") {
+        TestVolume volume;
+        volume.put("file", "12");
+        auto first = volume.snapshot();
+        volume.make_directory("new");
+        volume.snapshot();
+        volume.rename("file", "new/moved");
+        volume.make_directory("new/deep");
+        volume.snapshot();
+        volume.put("new/deep/later", "1");
+        CHECK(told(volume, first.epoch) == Lines{"added 'new'", "added 'new/deep'",
+                                                 "added 'new/deep/later' -> 1",
+                                                 "renamed 'new/moved' from 'file' 2 -> 2"});
     }
 
     TEST_CASE("a removed directory is told with all that was in it") {

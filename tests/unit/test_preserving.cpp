@@ -571,6 +571,19 @@ TEST_SUITE("preserving") {
         CHECK(umask(022) == 022);  // the process's own umask is untouched
     }
 
+    TEST_CASE("a removed file cannot get a name again, whether a snapshot keeps it or not") {
+        TestVolume volume;
+        for (bool kept : {false, true}) {
+            volume.put("file", "contents");
+            if (kept) volume.snapshot();
+            auto file = must(volume.live().open(volume.id("file"), O_RDWR, Caller{}));
+            volume.remove("file");
+            CHECK((must(volume->space_use()).limbo_bytes > 0) == kept);
+            CHECK(code_of(volume.live().link(file.id, volume.id(""), "again")) == ENOENT);
+            CHECK(code_of(volume.live().lookup(volume.id(""), "again")) == ENOENT);
+        }
+    }
+
     TEST_CASE(
         "an allocation mode that is not known is refused, since what it changes is not known") {
         TestVolume volume;

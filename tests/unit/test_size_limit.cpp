@@ -28,7 +28,9 @@ TEST_SUITE("size limit") {
             {"unbounded", {Kind::kUnbounded, 0}},
             {"Unbounded", {Kind::kUnbounded, 0}},
         };
-        for (const auto& [text, limit] : table) {
+        for (const auto& item : table) {
+            const std::string& text = item.first;
+            const SizeLimit& limit = item.second;
             auto parsed = parse_size_limit(text);
             REQUIRE_MESSAGE(parsed.has_value(), text);
             CHECK_MESSAGE(*parsed == limit, text);
