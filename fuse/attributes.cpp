@@ -17,7 +17,7 @@ Result<struct stat> live_status(MountContext& context, NodeId node) {
     auto status = context.live().status(*object);
     if (!status && status.error().code == ESTALE) {
         const auto handle = context.open_files().any_of(node);
-        if (handle && handle->live()) return LiveTree::status_of(*handle->live());
+        if (handle && handle->live()) return context.live().status_of(*handle->live());
     }
     return status;
 }
@@ -52,7 +52,7 @@ void getattr(Request& request, fuse_ino_t number, fuse_file_info* info) {
     if (node.in_snapshot()) return snapshot_view::getattr(request, node);
 
     auto* handle = info ? reinterpret_cast<FileHandle*>(info->fh) : nullptr;
-    const auto status = handle && handle->live() ? LiveTree::status_of(*handle->live())
+    const auto status = handle && handle->live() ? context.live().status_of(*handle->live())
                                                  : live_status(context, node);
     if (!status) return request.error(status.error());
     request.attributes(context.shown_live(node, *status));

@@ -65,7 +65,7 @@ void fsync(Request& request, fuse_ino_t /*node*/, int data_only, fuse_file_info*
     OpenFile* file = reinterpret_cast<FileHandle*>(info->fh)->live();
     if (file == nullptr) return request.done();  // snapshots are durable
     if (request.context().from_flush(request)) return request.done();
-    request.done_or_error(LiveTree::synchronize(*file, data_only != 0));
+    request.done_or_error(request.context().live().synchronize(*file, data_only != 0));
 }
 
 }  // namespace umbra::operations

@@ -1,5 +1,6 @@
 // read, write
 #include <cerrno>
+#include <span>
 
 #include "fuse/operations.h"
 #include "fuse/snapshot_view.h"
@@ -28,12 +29,21 @@ struct Copy {
     }
 };
 
+// Copies it to memory.
+ssize_t fetch(const fuse_bufvec& data, std::span<std::byte> buffer) {
+    fuse_bufvec source = data;
+    fuse_bufvec target = FUSE_BUFVEC_INIT(buffer.size());
+    target.buf[0].mem = buffer.data();
+    return fuse_buf_copy(&target, &source, static_cast<fuse_buf_copy_flags>(0));
+}
+
 }  // namespace
 
 void read(Request& request, fuse_ino_t /*node*/, std::size_t size, off_t offset,
           fuse_file_info* info) {
     FileHandle& handle = *reinterpret_cast<FileHandle*>(info->fh);
     if (handle.past()) return snapshot_view::read(request, handle, size, offset);
+    request.context().live().before_read(*handle.live());
     request.bytes_of_file(handle.live()->fd.get(), size, offset);
 }
 
@@ -45,9 +55,13 @@ void write(Request& request, fuse_ino_t /*node*/, fuse_bufvec* data, off_t offse
     // Pages that the kernel writes back come from nobody in particular; it has cleared set-id bits
     // itself when they were dirtied.
     const Caller caller = info->writepage ? Caller{} : request.caller();
-    const auto written = request.context().live().write(*file, static_cast<std::uint64_t>(offset),
-                                                        fuse_buf_size(data), caller,
-                                                        Copy{data, offset, handle.times.get()});
+    // Times that the kernel keeps are put right after the write itself: it is not deferred then.
+    LiveTree::Fetch fetch_data;
+    if (!info->writepage && !handle.times)
+        fetch_data = [data](std::span<std::byte> buffer) { return fetch(*data, buffer); };
+    const auto written = request.context().live().write(
+        *file, static_cast<std::uint64_t>(offset), fuse_buf_size(data), caller,
+        Copy{data, offset, handle.times.get()}, fetch_data);
     if (!written) return request.error(written.error());
     request.written(*written);
 }

@@ -78,6 +78,7 @@ Result<std::optional<Seen>> seen_now(VolumeCore& core, const std::string& path) 
 }  // namespace
 
 Result<std::vector<Version>> History::versions(const std::string& path) {
+    core_.settle_all();  // sizes and times are as they will be
     auto snapshots = core_.catalog->snapshots();
     std::vector<Version> versions;
     UMBRA_ASSIGN(auto newer, seen_now(core_, path));
@@ -109,6 +110,7 @@ Result<std::vector<Difference>> History::difference(Epoch from, std::optional<Ep
         if (!core_.catalog->exists(epoch))
             return error_of(ErrorKind::kNotFound, ENOENT,
                             "there is no snapshot with epoch " + std::to_string(epoch));
+    core_.settle_all();  // sizes and times are as they will be
     return DifferenceFinder(core_, from, to).find();
 }
 

@@ -2,6 +2,8 @@
 // to snapstore.
 #pragma once
 
+#include <fcntl.h>
+
 #include <shared_mutex>
 #include <string>
 #include <utility>
@@ -31,6 +33,11 @@ auto change(VolumeCore& core, Attempt&& attempt) -> decltype(attempt(std::declva
 // A directory of the live tree for *at calls.
 inline Result<UniqueFd> open_parent(const VolumeCore& core, ObjectId directory) {
     return core.mount.open_object(directory, O_PATH | O_DIRECTORY);
+}
+
+// Before the contents of a file are changed directly: what had been deferred is there.
+inline Result<void> before_change(VolumeCore& core, ObjectId object, int flags = 0) {
+    return core.deferred->before_change(object, (flags & (O_SYNC | O_DSYNC)) != 0);
 }
 
 // EINVAL for what is no single name; EPERM for Umbra's own names in the root.

@@ -55,6 +55,11 @@ Result<Entry> LiveTree::entry_at(int directory_fd, ObjectId directory, const cha
         return errno_only(errno);
     UMBRA_ASSIGN(entry.id, core_.mount.codec.identify(directory_fd, name));
     if (entry.id == core_.control_id) return errno_only(ENOENT);
+    if (core_.deferred && core_.deferred->pending(entry.id)) {
+        core_.settle(entry.id);
+        if (fstatat(directory_fd, name, &entry.status, AT_SYMLINK_NOFOLLOW) != 0)
+            return errno_only(errno);
+    }
     return entry;
 }
 
@@ -80,6 +85,7 @@ Result<Entry> LiveTree::lookup_parent(ObjectId directory) {
 }
 
 Result<struct stat> LiveTree::status(ObjectId object) {
+    core_.settle(object);
     UMBRA_ASSIGN(auto fd, core_.mount.open_object(object, O_PATH | O_NOFOLLOW));
     struct stat status {};
     if (fstatat(fd.get(), "", &status, AT_EMPTY_PATH) != 0) return errno_only(errno);
@@ -88,6 +94,7 @@ Result<struct stat> LiveTree::status(ObjectId object) {
 }
 
 Result<struct stat> LiveTree::status_of(const OpenFile& file) {
+    core_.settle(file.id);
     struct stat status {};
     if (fstat(file.fd.get(), &status) != 0) return errno_only(errno);
     return status;
@@ -130,7 +137,12 @@ Result<unsigned> LiveTree::inode_flags(ObjectId object) {
     return static_cast<unsigned>(flags);
 }
 
+void LiveTree::settle() { core_.settle_all(); }
+
+void LiveTree::before_read(const OpenFile& file) { core_.settle(file.id); }
+
 Result<void> LiveTree::synchronize(const OpenFile& file, bool data_only) {
+    if (core_.deferred) UMBRA_TRY(core_.deferred->before_sync(file.id));
     if ((data_only ? fdatasync(file.fd.get()) : fsync(file.fd.get())) != 0)
         return errno_only(errno);
     return {};

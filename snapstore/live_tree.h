@@ -17,6 +17,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -83,7 +84,7 @@ class LiveTree {
     Result<Entry> lookup_self(ObjectId object);       // "." : refreshes identity and stat
     Result<Entry> lookup_parent(ObjectId directory);  // ".." : stays inside the share
     Result<struct stat> status(ObjectId object);
-    static Result<struct stat> status_of(const OpenFile& file);
+    Result<struct stat> status_of(const OpenFile& file);
     Result<std::string> read_link(ObjectId object);
     Result<UniqueFd> open_directory(ObjectId directory);  // for getdents and fsync; O_NOATIME
     // True where a directory entry read from the underlying directory must not be shown.
@@ -128,14 +129,24 @@ class LiveTree {
     // Preserves [offset, offset+size), then calls `perform` with a descriptor to write to, inside
     // the gate, and returns what it returned (bytes written, or -errno). `perform` must write
     // within the range only. Clears set-id bits for callers other than root, as write(2) does.
+    //
+    // With `fetch` a small write that would have to wait may be deferred (deferred_writes.h): it is
+    // called instead, at most once, to put all `size` bytes into a buffer, and returns how many it
+    // got or -errno.
+    using Fetch = std::function<ssize_t(std::span<std::byte>)>;
     Result<std::size_t> write(OpenFile& file, std::uint64_t offset, std::size_t size,
-                              const Caller& caller, const std::function<ssize_t(int fd)>& perform);
+                              const Caller& caller, const std::function<ssize_t(int fd)>& perform,
+                              const Fetch& fetch = {});
+    // Before a file is read through its descriptor: what has been written is there.
+    void before_read(const OpenFile& file);
+    // For who looks at the share's folder beside us: everything that has been written is there.
+    void settle();
     Result<void> allocate(OpenFile& file, int mode, std::uint64_t offset, std::uint64_t length,
                           const Caller& caller);
     Result<std::size_t> copy_range(OpenFile& in, std::uint64_t in_offset, OpenFile& out,
                                    std::uint64_t out_offset, std::size_t length,
                                    const Caller& caller);
-    static Result<void> synchronize(const OpenFile& file, bool data_only);
+    Result<void> synchronize(const OpenFile& file, bool data_only);
 
     // --- attributes ------------------------------------------------------------------------------
     // `file` may be null; with it the change is made through that descriptor (works for unlinked

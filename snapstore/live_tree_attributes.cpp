@@ -80,6 +80,10 @@ Result<struct stat> LiveTree::change_attributes(ObjectId object, const Attribute
                         preserver.content(object, static_cast<std::uint64_t>(status.st_size), 0));
             }
             UMBRA_TRY(preserver.wait());
+            if (wanted.size)
+                UMBRA_TRY(before_change(core_, object));
+            else
+                core_.settle(object);  // or it would change the times later
             UMBRA_TRY(apply(fd.get(), wanted, caller));
             if (fstatat(fd.get(), "", &status, AT_EMPTY_PATH) != 0) return errno_only(errno);
             core_.hide_traces(object, status);
@@ -120,6 +124,7 @@ Result<void> LiveTree::set_inode_flags(ObjectId object, unsigned flags) {
         UMBRA_ASSIGN(auto fd, core_.mount.open_object(
                                   object, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOATIME));
         UMBRA_TRY(preserve_attributes(preserver, object, fd.get()));
+        core_.settle(object);  // what is immutable cannot be written to
         int value = static_cast<int>(flags);
         if (ioctl(fd.get(), FS_IOC_SETFLAGS, &value) != 0) return errno_only(errno);
         return {};

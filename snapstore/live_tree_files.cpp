@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -42,6 +43,44 @@ Result<UniqueFd> open_below(const VolumeCore& core, ObjectId object, int flags) 
 
 bool ordinary(const Caller& caller) { return caller.uid != 0; }
 
+// Nothing but a failing disk may keep a deferred write from its file later: it lies within the
+// file, over data that is there, and the filesystem has room to write it elsewhere (btrfs does).
+// And it must do no more than write: set-id bits are cleared at once, and so is what O_SYNC
+// promises.
+bool can_be_deferred(const VolumeCore& core, const OpenFile& file, std::uint64_t offset,
+                     std::size_t size) {
+    if ((file.flags & (O_SYNC | O_DSYNC)) != 0 || size == 0 || !core.deferred->has_room(size))
+        return false;
+    const int fd = file.fd.get();
+    struct stat status {};
+    if (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode) ||
+        (status.st_mode & (S_ISUID | S_ISGID)) != 0 ||
+        offset + size > static_cast<std::uint64_t>(status.st_size))
+        return false;
+    off_t hole = lseek(fd, static_cast<off_t>(offset), SEEK_HOLE);
+    if (hole < 0 || static_cast<std::uint64_t>(hole) < offset + size) return false;
+    struct statvfs filesystem {};
+    return fstatvfs(fd, &filesystem) == 0 &&
+           static_cast<std::uint64_t>(filesystem.f_bavail) * filesystem.f_frsize >
+               2 * DeferredWrites::kMostBytes;
+}
+
+Result<std::string> fetched(const LiveTree::Fetch& fetch, std::size_t size) {
+    std::string bytes(size, '\0');
+    ssize_t count = fetch({reinterpret_cast<std::byte*>(bytes.data()), size});
+    if (count < 0) return errno_only(static_cast<int>(-count));
+    if (static_cast<std::size_t>(count) != size) return errno_only(EIO);
+    return bytes;
+}
+
+// Bytes written, or -errno.
+ssize_t retry_write(int fd, const std::string& bytes, std::uint64_t offset) {
+    ssize_t written;
+    do written = pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    while (written < 0 && errno == EINTR);
+    return written < 0 ? -errno : written;
+}
+
 }  // namespace
 
 Result<LiveTree::Created> LiveTree::create(ObjectId parent, const std::string& name, mode_t mode,
@@ -59,6 +98,7 @@ Result<LiveTree::Created> LiveTree::create(ObjectId parent, const std::string& n
             UMBRA_TRY(preserver.wait());
             UMBRA_ASSIGN(auto file, open_below(core_, existing->id, flags));
             if (truncates) {
+                UMBRA_TRY(before_change(core_, existing->id, flags));
                 ClearSetIdScope clear(ordinary(caller), caller.gid);
                 if (::truncate(ProcPath(file.get()).c_str(), 0) != 0) return errno_only(errno);
             }
@@ -119,6 +159,7 @@ Result<OpenFile> LiveTree::open(ObjectId object, int flags, const Caller& caller
             return OpenFile{object, std::move(fd), flags};  // O_TRUNC means nothing there
         UMBRA_TRY(preserver.content_from(object, 0));
         UMBRA_TRY(preserver.wait());
+        UMBRA_TRY(before_change(core_, object, flags));
         ClearSetIdScope clear(ordinary(caller), caller.gid);
         if (::truncate(ProcPath(fd.get()).c_str(), 0) != 0) return errno_only(errno);
         return OpenFile{object, std::move(fd), flags};
@@ -127,12 +168,26 @@ Result<OpenFile> LiveTree::open(ObjectId object, int flags, const Caller& caller
 
 Result<std::size_t> LiveTree::write(OpenFile& file, std::uint64_t offset, std::size_t size,
                                     const Caller& caller,
-                                    const std::function<ssize_t(int fd)>& perform) {
+                                    const std::function<ssize_t(int fd)>& perform,
+                                    const Fetch& fetch) {
+    std::optional<std::string> bytes;  // once they have been fetched
     return change(core_, [&](Preserver& preserver) -> Result<std::size_t> {
-        UMBRA_TRY(preserver.content(file.id, offset, size));
+        UMBRA_TRY(preserver.content(file.id, offset, size, file.fd.get()));
+        if (fetch && (preserver.must_wait() || core_.deferred->pending(file.id)) &&
+            can_be_deferred(core_, file, offset, size)) {
+            if (!bytes) {
+                UMBRA_ASSIGN(bytes, fetched(fetch, size));
+            }
+            UMBRA_TRY(core_.check_space(size + 2 * kRecordAlignment));
+            UMBRA_TRY(
+                core_.deferred->add(preserver.epoch(), file.id, file.fd.get(), offset, *bytes));
+            return size;
+        }
         UMBRA_TRY(preserver.wait());
+        UMBRA_TRY(before_change(core_, file.id, file.flags));
         ClearSetIdScope clear(ordinary(caller), caller.gid);
-        ssize_t written = perform(file.fd.get());
+        ssize_t written =
+            bytes ? retry_write(file.fd.get(), *bytes, offset) : perform(file.fd.get());
         if (written < 0) return errno_only(static_cast<int>(-written));
         return static_cast<std::size_t>(written);
     });
@@ -154,6 +209,7 @@ Result<void> LiveTree::allocate(OpenFile& file, int mode, std::uint64_t offset,
               // file is known
             UMBRA_TRY(preserver.content(file.id, offset, 0));
         UMBRA_TRY(preserver.wait());
+        UMBRA_TRY(before_change(core_, file.id, file.flags));
         ClearSetIdScope clear(ordinary(caller), caller.gid);
         if (fallocate(file.fd.get(), mode, static_cast<off_t>(offset),
                       static_cast<off_t>(length)) != 0)
@@ -167,8 +223,10 @@ Result<std::size_t> LiveTree::copy_range(OpenFile& in, std::uint64_t in_offset, 
                                          const Caller& caller) {
     length = std::min(length, kMaxCopyAtOnce);
     return change(core_, [&](Preserver& preserver) -> Result<std::size_t> {
-        UMBRA_TRY(preserver.content(out.id, out_offset, length));
+        UMBRA_TRY(preserver.content(out.id, out_offset, length, out.fd.get()));
         UMBRA_TRY(preserver.wait());
+        core_.settle(in.id);
+        UMBRA_TRY(before_change(core_, out.id, out.flags));
         ClearSetIdScope clear(ordinary(caller), caller.gid);
         auto from = static_cast<off64_t>(in_offset);
         auto to = static_cast<off64_t>(out_offset);

@@ -24,6 +24,13 @@ std::uint64_t checksum(std::span<const std::byte> bytes) {
     return XXH3_64bits(bytes.data(), bytes.size());
 }
 
+Checksum::Checksum() : state_(XXH3_createState()) { XXH3_64bits_reset(state_); }
+Checksum::~Checksum() { XXH3_freeState(state_); }
+void Checksum::add(std::span<const std::byte> bytes) {
+    XXH3_64bits_update(state_, bytes.data(), bytes.size());
+}
+std::uint64_t Checksum::value() const { return XXH3_64bits_digest(state_); }
+
 std::string encode_record_header(const RecordHeader& header, std::uint64_t file_sequence,
                                  std::uint64_t offset) {
     ByteWriter writer;
@@ -128,6 +135,26 @@ ExtentBlock extent_block_at(const DecodedExtentHead& head, std::uint32_t index) 
     block.length = reader.get<std::uint32_t>();
     block.checksum = reader.get<std::uint64_t>();
     return block;
+}
+
+std::string encode_redo_head(std::uint64_t offset) { return ByteWriter().put(offset).take(); }
+
+std::optional<DecodedRedo> decode_redo(std::span<const std::byte> payload) {
+    if (payload.size() < kRedoFixedSize) return std::nullopt;
+    ByteReader reader(payload.first(kRedoFixedSize));
+    return DecodedRedo{reader.get<std::uint64_t>(), payload.subspan(kRedoFixedSize)};
+}
+
+std::string encode_applied(const LogEnd& end) {
+    return ByteWriter().put(end.file).put(end.offset).take();
+}
+
+std::optional<LogEnd> decode_applied(std::span<const std::byte> payload) {
+    ByteReader reader(payload);
+    LogEnd end{reader.get<std::uint64_t>(), 0};
+    end.offset = reader.get<std::uint64_t>();
+    if (!reader.ok() || !reader.at_end()) return std::nullopt;
+    return end;
 }
 
 }  // namespace umbra

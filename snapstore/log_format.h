@@ -10,6 +10,8 @@
 
 #include "snapstore/object_id.h"
 
+struct XXH3_state_s;  // of xxhash.h
+
 namespace umbra {
 
 enum class RecordType : std::uint8_t {
@@ -18,9 +20,11 @@ enum class RecordType : std::uint8_t {
     kAttributes = 3,  // an object's attributes
     kContent =
         4,  // an object's contents begin to change: from which block on nothing needs preserving
-    kExtent = 5,  // original blocks of a file
-    kHole = 6,    // original blocks of a file that were a hole
-    kDead = 7,    // a range that nobody needs any more; its inside may be a punched hole
+    kExtent = 5,   // original blocks of a file
+    kHole = 6,     // original blocks of a file that were a hole
+    kDead = 7,     // a range that nobody needs any more; its inside may be a punched hole
+    kRedo = 8,     // new bytes of a file that has not got them yet: a deferred write
+    kApplied = 9,  // every redo record up to a place has reached its file
 };
 
 inline constexpr std::uint32_t kRecordMagic = 0x4C424D55;  // "UMBL"
@@ -53,6 +57,20 @@ std::optional<RecordHeader> decode_record_header(std::span<const std::byte> byte
                                                  std::uint64_t file_sequence, std::uint64_t offset);
 
 std::uint64_t checksum(std::span<const std::byte> bytes);
+
+// The same of bytes that come in parts.
+class Checksum {
+   public:
+    Checksum();
+    ~Checksum();
+    Checksum(const Checksum&) = delete;
+    Checksum& operator=(const Checksum&) = delete;
+    void add(std::span<const std::byte> bytes);
+    std::uint64_t value() const;
+
+   private:
+    XXH3_state_s* state_;
+};
 
 constexpr std::uint64_t align_record(std::uint64_t length) {
     return (length + kRecordAlignment - 1) / kRecordAlignment * kRecordAlignment;
@@ -96,5 +114,23 @@ struct DecodedExtentHead {
 // `hole`: no block table follows. The table's place is behind the fixed part.
 std::optional<DecodedExtentHead> decode_extent_head(std::span<const std::byte> payload, bool hole);
 ExtentBlock extent_block_at(const DecodedExtentHead& head, std::uint32_t index);
+
+// Redo payload: the offset in the file of header.object, then the bytes.
+inline constexpr std::size_t kRedoFixedSize = 8;
+std::string encode_redo_head(std::uint64_t offset);
+struct DecodedRedo {
+    std::uint64_t offset = 0;
+    std::span<const std::byte> data;  // within the payload
+};
+std::optional<DecodedRedo> decode_redo(std::span<const std::byte> payload);
+
+// A place in the log: everything before it, in this file and in those with a lower sequence.
+struct LogEnd {
+    std::uint64_t file = 0;
+    std::uint64_t offset = 0;
+    auto operator<=>(const LogEnd&) const = default;
+};
+std::string encode_applied(const LogEnd& end);
+std::optional<LogEnd> decode_applied(std::span<const std::byte> payload);
 
 }  // namespace umbra

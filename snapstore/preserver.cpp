@@ -198,23 +198,31 @@ Result<bool> Preserver::block_preserved(ObjectState& state, ObjectId object, std
 namespace {
 
 struct Opened {
-    UniqueFd fd;
+    UniqueFd own;
+    int fd = -1;
     bool nameless = false;  // nothing of it needs preserving
 };
 
-Result<Opened> open_to_preserve(const VolumeCore& core, ObjectId object) {
-    auto fd = core.mount.open_object(object, O_RDONLY | O_NOATIME);
-    if (!fd && fd.error().code == ESTALE) return Opened{{}, true};
-    if (!fd) return errno_error(fd.error().code, "opening a file to preserve its data");
+Result<Opened> open_to_preserve(const VolumeCore& core, ObjectId object, int open_fd = -1) {
+    Opened opened{{}, open_fd, false};
+    if (open_fd < 0) {
+        auto fd = core.mount.open_object(object, O_RDONLY | O_NOATIME);
+        if (!fd && fd.error().code == ESTALE) return Opened{{}, -1, true};
+        if (!fd) return errno_error(fd.error().code, "opening a file to preserve its data");
+        opened.own = std::move(*fd);
+        opened.fd = opened.own.get();
+    }
     struct stat status {};
-    if (fstat(fd->get(), &status) != 0)
+    if (fstat(opened.fd, &status) != 0)
         return errno_error(errno, "reading a file to preserve its data");
-    return Opened{std::move(*fd), status.st_nlink == 0};
+    opened.nameless = status.st_nlink == 0;
+    return opened;
 }
 
 }  // namespace
 
-Result<void> Preserver::content(ObjectId object, std::uint64_t offset, std::uint64_t length) {
+Result<void> Preserver::content(ObjectId object, std::uint64_t offset, std::uint64_t length,
+                                int open_fd) {
     if (!needed()) return {};
     std::uint64_t first = block_of(offset);
     std::uint64_t end = blocks_up_to(offset + length);
@@ -230,12 +238,12 @@ Result<void> Preserver::content(ObjectId object, std::uint64_t offset, std::uint
             if (block >= limit) return {};
         }
     }
-    UMBRA_ASSIGN(auto opened, open_to_preserve(core_, object));
+    UMBRA_ASSIGN(auto opened, open_to_preserve(core_, object, open_fd));
     if (opened.nameless) return {};
-    UMBRA_TRY(attributes(object, opened.fd.get(), {}));
+    UMBRA_TRY(attributes(object, opened.fd, {}));
     UMBRA_ASSIGN(auto locked, lock(object));
-    UMBRA_TRY(begin_content(*locked.state, object, opened.fd.get()));
-    return blocks(*locked.state, object, opened.fd.get(), first, end);
+    UMBRA_TRY(begin_content(*locked.state, object, opened.fd));
+    return blocks(*locked.state, object, opened.fd, first, end);
 }
 
 Result<void> Preserver::content_from(ObjectId object, std::uint64_t offset) {
@@ -244,7 +252,7 @@ Result<void> Preserver::content_from(ObjectId object, std::uint64_t offset) {
     if (born) return {};
     UMBRA_ASSIGN(auto opened, open_to_preserve(core_, object));
     if (opened.nameless) return {};
-    int fd = opened.fd.get();
+    int fd = opened.fd;
     UMBRA_TRY(attributes(object, fd, {}));
     UMBRA_ASSIGN(auto locked, lock(object));
     ObjectState& state = *locked.state;
@@ -270,10 +278,10 @@ Result<void> Preserver::content_data(ObjectId object, std::uint64_t offset, std:
     if (born) return {};
     UMBRA_ASSIGN(auto opened, open_to_preserve(core_, object));
     if (opened.nameless) return {};
-    UMBRA_TRY(attributes(object, opened.fd.get(), {}));
+    UMBRA_TRY(attributes(object, opened.fd, {}));
     UMBRA_ASSIGN(auto locked, lock(object));
-    UMBRA_TRY(begin_content(*locked.state, object, opened.fd.get()));
-    return data_blocks(*locked.state, object, opened.fd.get(), offset, offset + length);
+    UMBRA_TRY(begin_content(*locked.state, object, opened.fd));
+    return data_blocks(*locked.state, object, opened.fd, offset, offset + length);
 }
 
 Result<void> Preserver::data_blocks(ObjectState& state, ObjectId object, int fd,

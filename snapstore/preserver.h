@@ -28,7 +28,9 @@ class Preserver {
     // caller knows one.
     Result<void> attributes(ObjectId object, int fd, const Location& location);
     // Original blocks of a regular file under [offset, offset+length), and its attributes.
-    Result<void> content(ObjectId object, std::uint64_t offset, std::uint64_t length);
+    // `open_fd`: a descriptor of it that can be read, where the caller has one.
+    Result<void> content(ObjectId object, std::uint64_t offset, std::uint64_t length,
+                         int open_fd = -1);
     // Everything from `offset` to the end of a regular file, and its attributes: before it is cut
     // or shifted there.
     Result<void> content_from(ObjectId object, std::uint64_t offset);
@@ -42,6 +44,9 @@ class Preserver {
     // Notes that an object was just created.
     Result<void> note_birth(ObjectId object);
 
+    // Would wait() have to wait?
+    bool must_wait() const { return position_ != 0 && !core_.log->durable(position_); }
+    Epoch epoch() const { return epoch_; }
     // Waits until everything recorded for the things named above is durable. Before the change
     // itself.
     Result<void> wait();

@@ -98,6 +98,8 @@ Result<bool> Reclaimer::dead(const RecordHeader& header, std::uint64_t file, std
         if (dead && removals) removals->remove_attributes(header.object, header.epoch);
         return dead;
     }
+    if (header.type == RecordType::kRedo)
+        return !core_.deferred || LogEnd{file, offset} < core_.deferred->needless_before();
     std::vector<std::byte> payload(header.checked_length);
     UMBRA_TRY(core_.log->read(file, offset + kRecordHeaderSize, payload));
     if (checksum(payload) != header.payload_checksum)
@@ -122,6 +124,10 @@ Result<Reclaimer::FileFindings> Reclaimer::look_at(const UndoLog::FileInfo& file
     UMBRA_ASSIGN(auto outcome,
                  core_.log->scan(file.sequence, 0, UndoLog::Check::kHeader,
                                  [&](const RecordHeader& header, std::uint64_t offset) {
+                                     // Needed as long as any redo record before it is there:
+                                     // it goes with its file.
+                                     if (header.type == RecordType::kApplied)
+                                         return UndoLog::Visit::kContinue;
                                      auto is_dead = dead(header, file.sequence, offset, removals,
                                                          findings.dead_data);
                                      if (!is_dead) {
@@ -171,6 +177,7 @@ Result<std::uint64_t> Reclaimer::measure(Epoch from, Epoch until) {
 Result<void> Reclaimer::reclaim(Epoch from, Epoch until) {
     // What is appended from now on goes to a new file and serves the snapshots that remain. Listed
     // before: a file that begins meanwhile must not be taken for one in which nothing is needed.
+    core_.settle_all();
     auto files = core_.log->files();
     UMBRA_TRY(core_.log->finish_file());
     std::vector<std::pair<std::uint64_t, FileFindings>> freed;
@@ -187,6 +194,8 @@ Result<void> Reclaimer::reclaim(Epoch from, Epoch until) {
     // The index must have forgotten durably what is taken from the log: a crash in between repeats
     // this from the log.
     UMBRA_TRY(core_.index->flush());
+    // Oldest first: what says that redo records are applied does not go before they do.
+    std::reverse(freed.begin(), freed.end());
     for (const auto& [file, findings] : freed) {
         if (findings.anything_alive)
             UMBRA_TRY(core_.log->free_ranges(file, findings.dead_records));

@@ -18,6 +18,7 @@ Result<void> replay(VolumeCore& core, const RecordHeader& header, std::uint64_t 
         batch.put_attributes(header.object, {header.epoch, place});
         return {};
     }
+    if (header.type == RecordType::kRedo || header.type == RecordType::kApplied) return {};
     std::vector<std::byte> payload(header.checked_length);
     UMBRA_TRY(core.log->read(file, offset + kRecordHeaderSize, payload));
     if (checksum(payload) != header.payload_checksum) {

@@ -167,13 +167,15 @@ Result<LogPosition> UndoLog::append(RecordType type, Epoch epoch, ObjectId objec
                         0,
                         checked_length};
     if (checked_length > 0) {  // always covers whole leading parts
-        std::string checked;
+        Checksum sum;
+        std::uint32_t left = checked_length;
         for (const auto& part : payload) {
-            if (checked.size() >= checked_length) break;
-            checked.append(static_cast<const char*>(part.iov_base), part.iov_len);
+            auto length_of_part =
+                std::min<std::uint32_t>(left, static_cast<std::uint32_t>(part.iov_len));
+            sum.add({static_cast<const std::byte*>(part.iov_base), length_of_part});
+            left -= length_of_part;
         }
-        header.payload_checksum =
-            checksum({reinterpret_cast<const std::byte*>(checked.data()), checked_length});
+        header.payload_checksum = sum.value();
     }
 
     std::lock_guard lock(append_mutex_);
@@ -322,13 +324,11 @@ Result<void> UndoLog::wait_durable(LogPosition position) {
     return {};
 }
 
-Result<void> UndoLog::sync_all() {
-    LogPosition position;
-    {
-        std::lock_guard lock(append_mutex_);
-        position = appended_;
-    }
-    return wait_durable(position);
+Result<void> UndoLog::sync_all() { return wait_durable(position()); }
+
+LogPosition UndoLog::position() {
+    std::lock_guard lock(append_mutex_);
+    return appended_;
 }
 
 Result<void> UndoLog::read(std::uint64_t file, std::uint64_t offset, std::span<std::byte> buffer) {

@@ -81,6 +81,9 @@ class UndoLog {
     // Returns when everything up to `position` is durable.
     Result<void> wait_durable(LogPosition position);
     Result<void> sync_all();
+    // Behind everything appended so far.
+    LogPosition position();
+    bool durable(LogPosition position) const { return durable_.load() >= position; }
 
     // Reads `buffer.size()` bytes of a file at an offset. EIO (kDiffArea) when they are not all
     // there.

@@ -166,6 +166,7 @@ Result<void> open_history(VolumeCore& core, std::uint64_t memory_bytes) {
     core.states = std::make_unique<ObjectStates>(memory_bytes / 4 / 512);
     auto limbo_bytes = take_clean_mark(core);
     bool clean = limbo_bytes.has_value();
+    UMBRA_ASSIGN(std::int64_t last_append, last_append_seconds(core));
     std::string index_path =
         "/proc/self/fd/" + std::to_string(core.diff_area.get()) + "/" + kIndexDirectoryName;
     UMBRA_TRY(recover_log_and_index(core, index_path, memory_bytes / 4 * 3, clean));
@@ -177,6 +178,7 @@ Result<void> open_history(VolumeCore& core, std::uint64_t memory_bytes) {
         UMBRA_TRY(core.limbo->sync());
         if (syncfs(core.log_directory.get()) != 0)
             return errno_error(errno, "syncing the diff area");
+        UMBRA_TRY(recover_deferred_writes(core, last_append));
     }
     // Epochs of records without a catalog entry (a cut that a crash interrupted) are not given out
     // again.
@@ -186,6 +188,13 @@ Result<void> open_history(VolumeCore& core, std::uint64_t memory_bytes) {
     UMBRA_ASSIGN(std::uint64_t index_bytes, core.index->disk_bytes());
     core.index_bytes = index_bytes;
     if (core.read_only) return {};
+    core.deferred =
+        std::make_unique<DeferredWrites>(*core.log, [&core](ObjectId object, const Error& error) {
+            core.tell(Event::Severity::kError, "deferred-write-failed",
+                      "writing to inode " + std::to_string(object.inode) +
+                          " what had been answered for: " + error.text() +
+                          "; check the share's disk and that of its diff area");
+        });
     for (Epoch epoch : core.catalog->unfinished_deletions()) {
         UMBRA_TRY(core.reclaim(epoch));
         UMBRA_TRY(core.catalog->finish_delete(epoch));
@@ -205,6 +214,7 @@ Volume::Volume(std::unique_ptr<VolumeCore> core) : core_(std::move(core)) {}
 
 Volume::~Volume() {
     if (core_->without_diff_area || core_->read_only) return;
+    core_->deferred.reset();
     // Index first, mark last: the mark says that nothing has to be replayed.
     bool flushed = !core_->log->failed() && core_->log->finish_file().has_value() &&
                    core_->index->flush().has_value();
@@ -292,9 +302,11 @@ Result<Snapshot> Volume::create_snapshot(const SnapshotOptions& options) {
     if (!options.hold_reason.empty())
         snapshot.holds.push_back({options.hold_reason, options.hold_expires});
     Epoch newest_before = core_->newest.load();
+    core_->settle_all();  // most of it, while changes go on
     {
-        // The cut: no change is in flight while the epoch is raised.
+        // The cut: no change is in flight while the epoch is raised, and none is deferred.
         std::unique_lock cut(core_->gate);
+        core_->settle_all();
         clock_gettime(CLOCK_REALTIME, &snapshot.created);
         snapshot.epoch = core_->epoch.load() + 1;
         core_->epoch = snapshot.epoch;
@@ -303,6 +315,8 @@ Result<Snapshot> Volume::create_snapshot(const SnapshotOptions& options) {
     // What the snapshot takes from the live tree must survive a power cut from now on. New changes
     // preserve already.
     auto durable = core_->limbo->sync();
+    // The live files have what was deferred: that it is applied must be as durable as that.
+    if (durable) durable = core_->log->sync_all();
     snapshot.token = core_->catalog->free_token(snapshot.created.tv_sec);
     if (durable) durable = core_->catalog->add(snapshot);
     if (!durable) {

@@ -12,6 +12,7 @@
 #include <string>
 
 #include "snapstore/catalog.h"
+#include "snapstore/deferred_writes.h"
 #include "snapstore/epoch_gate.h"
 #include "snapstore/index.h"
 #include "snapstore/limbo.h"
@@ -45,6 +46,7 @@ class VolumeCore {
     std::unique_ptr<Index> index;
     std::unique_ptr<Limbo> limbo;
     std::unique_ptr<ObjectStates> states;
+    std::unique_ptr<DeferredWrites> deferred;  // null where nothing can be changed
 
     EpochGate gate;
     NameLocks name_locks;
@@ -68,6 +70,14 @@ class VolumeCore {
         if (announce) announce({severity, std::move(name), std::move(message)});
     }
 
+    // What has been written to an object (to all) is in its live file when it returns.
+    void settle(ObjectId object) const {
+        if (deferred) deferred->settle(object);
+    }
+    void settle_all() const {
+        if (deferred) deferred->settle_all();
+    }
+
     // The change of `bytes` appended would stay within the limit? Otherwise kNeedsSpace.
     Result<void> check_space(std::uint64_t bytes) const;
     // Makes room by policy after a change that found none: evicts the oldest snapshot that no hold
@@ -89,5 +99,12 @@ class VolumeCore {
 // volume was closed cleanly.
 Result<void> recover_log_and_index(VolumeCore& core, const std::string& index_path,
                                    std::uint64_t memory_bytes, bool clean);
+
+// snapstore/redo_recovery.cpp: writes to the live files what a killed daemon had answered for but
+// only appended to the log. Everything in the log is durable already.
+// `last_append`: what last_append_seconds said before anything was recovered.
+Result<void> recover_deferred_writes(VolumeCore& core, std::int64_t last_append);
+// When the log was last appended to, as its newest file's time tells; seconds since 1970.
+Result<std::int64_t> last_append_seconds(const VolumeCore& core);
 
 }  // namespace umbra

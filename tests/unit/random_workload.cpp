@@ -252,12 +252,16 @@ void RandomWorkload::write() {
     with_file([&](OpenFile& file, int twin, const std::string& what) {
         std::string data = some_data();
         auto offset = static_cast<off_t>(some_offset());
-        auto written = volume_.live().write(file, static_cast<std::uint64_t>(offset), data.size(),
-                                            Caller{}, [&](int fd) -> ssize_t {
-                                                ssize_t count =
-                                                    pwrite(fd, data.data(), data.size(), offset);
-                                                return count < 0 ? -errno : count;
-                                            });
+        auto written = volume_.live().write(
+            file, static_cast<std::uint64_t>(offset), data.size(), Caller{},
+            [&](int fd) -> ssize_t {
+                ssize_t count = pwrite(fd, data.data(), data.size(), offset);
+                return count < 0 ? -errno : count;
+            },
+            [&](std::span<std::byte> buffer) {
+                std::memcpy(buffer.data(), data.data(), buffer.size());
+                return static_cast<ssize_t>(buffer.size());
+            });
         agree("write " + what + " at " + std::to_string(offset) + " of " +
                   std::to_string(data.size()),
               {written ? static_cast<long>(*written) : -written.error().code,
@@ -433,6 +437,7 @@ int run_unclean_child(const std::vector<std::string>& arguments) {
             workload.step();
             if (workload.below(25) == 0) {
                 // Nothing changes meanwhile, so the picture is that of the snapshot.
+                volume->live().settle();
                 std::string bytes = encode_picture(picture_of_directory(share));
                 auto snapshot = must(volume->create_snapshot({}));
                 std::string path = pictures + "/" + std::to_string(snapshot.epoch);

@@ -4,7 +4,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstring>
 #include <random>
+#include <span>
 #include <stdexcept>
 
 namespace umbra::test {
@@ -79,6 +81,20 @@ Result<std::size_t> TestVolume::write_to(OpenFile& file, std::uint64_t offset,
         ssize_t written = pwrite(fd, data.data(), data.size(), static_cast<off_t>(offset));
         return written < 0 ? -errno : written;
     });
+}
+
+Result<std::size_t> TestVolume::write_later(OpenFile& file, std::uint64_t offset,
+                                            const std::string& data) {
+    return live().write(
+        file, offset, data.size(), Caller{},
+        [&](int fd) -> ssize_t {
+            ssize_t written = pwrite(fd, data.data(), data.size(), static_cast<off_t>(offset));
+            return written < 0 ? -errno : written;
+        },
+        [&](std::span<std::byte> buffer) {
+            std::memcpy(buffer.data(), data.data(), buffer.size());
+            return static_cast<ssize_t>(buffer.size());
+        });
 }
 
 void TestVolume::write(const std::string& path, std::uint64_t offset, const std::string& data) {

@@ -74,11 +74,16 @@ class TestVolume {
     void rename(const std::string& from, const std::string& to, unsigned flags = 0);
     void link(const std::string& existing, const std::string& path);
     Result<std::size_t> write_to(OpenFile& file, std::uint64_t offset, const std::string& data);
+    // A write that may be deferred, as those through the mount are.
+    Result<std::size_t> write_later(OpenFile& file, std::uint64_t offset, const std::string& data);
 
     Snapshot snapshot(const std::string& label = "");
     std::string past_content(Epoch epoch,
                              const std::string& path);  // "error: ..." when it cannot be read
-    Picture live_picture() const { return picture_of_directory(share()); }
+    Picture live_picture() {
+        if (volume_) live().settle();
+        return picture_of_directory(share());
+    }
     Picture past_picture(Epoch epoch) { return picture_of_past(volume_->past(epoch)); }
 
     std::uint64_t used_bytes() { return must(volume_->space_use()).used_bytes(); }

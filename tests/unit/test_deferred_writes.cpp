@@ -1,0 +1,294 @@
+// Writes that are answered before they reach their file: they are seen by everybody at once, are in
+// snapshots, and a killed daemon loses none.
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <iterator>
+#include <map>
+
+#include "snapstore/deferred_writes.h"
+#include "tests/support/process.h"
+#include "tests/unit/killed_writer.h"
+#include "tests/unit/volume_fixture.h"
+
+using namespace umbra;
+using namespace umbra::test;
+
+namespace {
+
+constexpr std::size_t kFileSize = 10 * 16384;
+
+std::string raw(const std::string& path) {
+    std::ifstream file(path, std::ios::binary);
+    return {std::istreambuf_iterator<char>(file), {}};
+}
+
+std::string patched(std::string text, std::size_t offset, const std::string& bytes) {
+    return text.replace(offset, bytes.size(), bytes);
+}
+
+ssize_t put_bytes(int fd, const std::string& data, std::uint64_t offset) {
+    ssize_t written = pwrite(fd, data.data(), data.size(), static_cast<off_t>(offset));
+    return written < 0 ? -errno : written;
+}
+
+// As a write through the mount.
+void write_later(LiveTree& live, OpenFile& file, std::uint64_t offset, const std::string& data) {
+    auto written = live.write(
+        file, offset, data.size(), Caller{}, [&](int fd) { return put_bytes(fd, data, offset); },
+        [&](std::span<std::byte> buffer) {
+            std::memcpy(buffer.data(), data.data(), buffer.size());
+            return static_cast<ssize_t>(buffer.size());
+        });
+    if (must(std::move(written)) != data.size()) throw std::runtime_error("short write");
+}
+
+void change_size(LiveTree& live, ObjectId object, std::uint64_t size) {
+    AttributeChange change;
+    change.size = size;
+    must(live.change_attributes(object, change, Caller{}));
+}
+
+using Deed = std::function<void(LiveTree&, OpenFile&)>;
+
+const std::map<std::string, Deed>& deeds() {
+    static const std::map<std::string, Deed> all = {
+        {"write",
+         [](LiveTree& live, OpenFile& file) {
+             write_later(live, file, 100, noise(4096, 11));
+             write_later(live, file, 40'000, noise(300, 12));
+             write_later(live, file, 2000, noise(4096, 13));  // over the first
+         }},
+        {"write, sync, write again",
+         [](LiveTree& live, OpenFile& file) {
+             write_later(live, file, 0, noise(4096, 11));
+             must(live.synchronize(file, false));
+             // Preserved already: goes to the file itself.
+             write_later(live, file, 0, noise(4096, 12));
+             must(live.synchronize(file, false));
+         }},
+        {"write, cut, extend",
+         [](LiveTree& live, OpenFile& file) {
+             write_later(live, file, 0, noise(4096, 11));
+             change_size(live, file.id, 10);
+             change_size(live, file.id, kFileSize);
+         }},
+        {"write, remove",
+         [](LiveTree& live, OpenFile& file) {
+             write_later(live, file, 0, noise(4096, 11));
+             must(live.unlink(live.root(), "file"));
+         }},
+    };
+    return all;
+}
+
+std::string outcome_of(const std::string& deed, const std::string& before) {
+    if (deed == "write")
+        return patched(patched(patched(before, 100, noise(4096, 11)), 40'000, noise(300, 12)), 2000,
+                       noise(4096, 13));
+    if (deed == "write, sync, write again") return patched(before, 0, noise(4096, 12));
+    if (deed == "write, cut, extend")
+        return noise(4096, 11).substr(0, 10) + std::string(kFileSize - 10, '\0');
+    return "";
+}
+
+// Lets another process do it and be killed.
+void do_and_be_killed(const std::string& share, const std::string& deed) {
+    auto ended = run({"/proc/self/exe", kKilledWriterArgument, share, deed});
+    INFO(ended.err);
+    REQUIRE(ended.exit_code != 0);
+    REQUIRE(ended.err == "");
+}
+
+}  // namespace
+
+int umbra::test::run_killed_writer(const std::vector<std::string>& arguments) {
+    if (arguments.size() != 2) return 2;
+    OpenOptions options;
+    options.share = arguments[0];
+    options.memory_bytes = 8 << 20;
+    try {
+        auto volume = must(Volume::open(options, [](const Event&) {}));
+        LiveTree& live = volume->live();
+        auto found = must(live.lookup(live.root(), "file"));
+        auto file = must(live.open(found.id, O_RDWR, Caller{}));
+        deeds().at(arguments[1])(live, file);
+        ::kill(::getpid(), SIGKILL);
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "%s\n", error.what());
+    }
+    return 1;
+}
+
+TEST_SUITE("deferred writes") {
+    TEST_CASE("what was answered for survives a killed process, and the snapshot is as it was") {
+        int late = 0;
+        for (const auto& [deed, unused] : deeds()) {
+            CAPTURE(deed);
+            for (int round = 0; round < 5; ++round) {
+                TestVolume volume;
+                const std::string before = noise(kFileSize, 1);
+                volume.put("file", before);
+                const Epoch first = volume.snapshot().epoch;
+                const Picture past = volume.past_picture(first);
+                volume.close();
+                do_and_be_killed(volume.share(), deed);
+                late += deed == "write" && raw(volume.share() + "/file") == before;
+                volume.open();
+                CHECK(raw(volume.share() + "/file") == outcome_of(deed, before));
+                CHECK(differences(past, volume.past_picture(first)) == "");
+                // And once more: what has been repeated is not repeated again.
+                if (deed == "write") volume.write("file", 0, "newer than that");
+                volume.reopen();
+                if (deed == "write")
+                    CHECK(raw(volume.share() + "/file").substr(0, 15) == "newer than that");
+                CHECK(volume.take_events().empty());
+                CHECK(differences(past, volume.past_picture(first)) == "");
+            }
+        }
+        CHECK(late > 0);  // some were indeed deferred when the process was killed
+    }
+
+    TEST_CASE("what somebody changed in the folder long after the kill is not overwritten") {
+        TestVolume volume;
+        const std::string before = noise(kFileSize, 1);
+        for (int round = 0;; ++round) {
+            REQUIRE(round < 20);
+            volume.put("file", before);
+            const Epoch first = volume.snapshot().epoch;
+            volume.close();
+            do_and_be_killed(volume.share(), "write");
+            if (raw(volume.share() + "/file") == before) {
+                // The log is as old as that.
+                for (const auto& entry :
+                     std::filesystem::directory_iterator(volume.area() + "/log")) {
+                    const struct timespec times[2] = {{1'000'000'000, 0}, {1'000'000'000, 0}};
+                    REQUIRE(utimensat(AT_FDCWD, entry.path().c_str(), times, 0) == 0);
+                }
+                const int fd = ::open((volume.share() + "/file").c_str(), O_WRONLY | O_CLOEXEC);
+                REQUIRE(put_bytes(fd, "by hand", 100) == 7);
+                ::close(fd);
+                volume.open();
+                CHECK(raw(volume.share() + "/file") == patched(before, 100, "by hand"));
+                auto events = volume.take_events();
+                CHECK(std::count(events.begin(), events.end(), "deferred-write-dropped") == 3);
+                return;
+            }
+            volume.open();
+            must(volume->delete_snapshot(first));
+        }
+    }
+
+    TEST_CASE("whoever looks at the file sees the write at once") {
+        TestVolume volume;
+        const std::string before = noise(kFileSize, 1);
+        const std::string bytes = noise(4096, 2);
+        volume.put("file", before);
+        auto file = must(volume.live().open(volume.id("file"), O_RDWR, Caller{}));
+        auto other = must(volume.live().open(file.id, O_RDWR, Caller{}));
+        const struct timespec old[2] = {{1'000'000'000, 0}, {1'000'000'000, 0}};
+        const auto make_old = [&] {
+            AttributeChange change;
+            change.modification_time_change = TimeChange::kSet;
+            change.modification_time = old[1];
+            must(volume.live().change_attributes(file.id, change, Caller{}));
+        };
+        int part = 0;
+        const auto in_file = [&](auto look) {
+            volume.snapshot();
+            make_old();
+            const auto offset = static_cast<std::uint64_t>(part++ % 10) * 16384 + 5;
+            must(volume.write_later(file, offset, bytes));
+            look(offset);
+        };
+        for (int round = 0; round < 5; ++round) {
+            in_file([&](std::uint64_t) {
+                CHECK(must(volume.live().status(file.id)).st_mtim.tv_sec > 1'700'000'000);
+            });
+            in_file([&](std::uint64_t) {
+                CHECK(must(volume.live().status_of(other)).st_mtim.tv_sec > 1'700'000'000);
+            });
+            in_file([&](std::uint64_t) {
+                auto entry = must(volume.live().lookup(volume.id(""), "file"));
+                CHECK(entry.status.st_mtim.tv_sec > 1'700'000'000);
+            });
+            in_file([&](std::uint64_t) {
+                make_old();  // is not undone later
+                volume.live().settle();
+                CHECK(must(volume.live().status(file.id)).st_mtim.tv_sec == 1'000'000'000);
+            });
+            in_file([&](std::uint64_t offset) {
+                volume.live().before_read(other);
+                std::string seen(bytes.size(), '\0');
+                REQUIRE(pread(other.fd.get(), seen.data(), seen.size(),
+                              static_cast<off_t>(offset)) == static_cast<ssize_t>(seen.size()));
+                CHECK(seen == bytes);
+            });
+            in_file([&](std::uint64_t offset) {
+                const Epoch cut = volume.snapshot().epoch;
+                must(volume.write_later(file, offset, noise(4096, 3)));
+                CHECK(volume.past_content(cut, "file").substr(offset, bytes.size()) == bytes);
+            });
+            in_file([&](std::uint64_t offset) {
+                volume.put("copy", "");
+                auto copy = must(volume.live().open(volume.id("copy"), O_RDWR, Caller{}));
+                REQUIRE(must(volume.live().copy_range(other, offset, copy, 0, bytes.size(),
+                                                      Caller{})) == bytes.size());
+                CHECK(raw(volume.share() + "/copy") == bytes);
+            });
+            in_file([&](std::uint64_t offset) {
+                must(volume.live().synchronize(other, true));
+                CHECK(raw(volume.share() + "/file").substr(offset, bytes.size()) == bytes);
+            });
+        }
+    }
+
+    TEST_CASE("a deferred write that fails is told, and so is the next sync, once") {
+        TempDir directory(scratch_directory(), "deferred");
+        UniqueFd folder(::open(directory.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+        auto log = must(UndoLog::open({folder.get(), "uuid", 256 << 20, false}));
+        const std::string path = directory.path() / "file";
+        std::ofstream(path) << "contents";
+        UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));  // writing to it fails
+        UniqueFd good(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+        std::vector<std::pair<ObjectId, int>> told;
+        {
+            DeferredWrites writes(*log, [&](ObjectId object, const Error& error) {
+                told.emplace_back(object, error.code);
+            });
+            must(writes.add(1, {5, 0}, fd.get(), 0, "x"));
+            must(writes.add(1, {6, 0}, good.get(), 1, "y"));
+            CHECK(code_of(writes.before_sync({5, 0})) == EBADF);
+            CHECK(code_of(writes.before_sync({5, 0})) == 0);
+            CHECK(code_of(writes.before_sync({6, 0})) == 0);
+            CHECK_FALSE(writes.pending({6, 0}));
+        }
+        CHECK(told == std::vector<std::pair<ObjectId, int>>{{{5, 0}, EBADF}});
+        CHECK(raw(path) == "cyntents");
+    }
+
+    TEST_CASE("no more than a bounded number of bytes waits, and all of it arrives") {
+        TestVolume volume;
+        const std::size_t size = 64 << 20;
+        std::string contents = noise(size, 1);
+        volume.put("file", contents);
+        volume.snapshot();
+        auto file = must(volume.live().open(volume.id("file"), O_RDWR, Caller{}));
+        for (std::size_t offset = 0; offset < size; offset += 16384) {
+            const std::string bytes = noise(16384, offset + 2);
+            must(volume.write_later(file, offset, bytes));
+            contents.replace(offset, bytes.size(), bytes);
+        }
+        volume.close();
+        CHECK((raw(volume.share() + "/file") == contents));
+    }
+}
