@@ -150,10 +150,10 @@ Result<std::unique_ptr<Presence>> appear(const Registry& registry, const Mounted
 void stop_serving(const MountPoint& place, MountSession& session, int signal_number) {
     if (place.unmount()) {
         spdlog::info("unmounted {} on signal {}", place.path(), signal_number);
-        return;
+    } else {
+        spdlog::warn("{} is in use; detaching it on signal {}", place.path(), signal_number);
     }
-    spdlog::warn("{} is in use; detaching it on signal {}", place.path(), signal_number);
-    session.request_exit();
+    session.request_exit();  // also where another mount namespace still has it
 }
 
 Result<void> serve(Volume& volume, const DaemonOptions& options, const Registry& registry,

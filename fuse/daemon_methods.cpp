@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 #include <sys/mount.h>
 
+#include <algorithm>
 #include <mutex>
 
 #include "fuse/caller_policy.h"
@@ -26,6 +27,9 @@ Result<MountPoint> MountPoint::of(const std::string& path) {
 Result<void> MountPoint::unmount() const {
     UMBRA_ASSIGN(const std::vector<MountTableEntry> table, read_mount_table());
     const auto top = mount_at(table, path_);
+    const bool here = std::any_of(table.begin(), table.end(),
+                                  [&](const auto& mount) { return mount.device == device_; });
+    if (!here) return {};  // unmounted already: only another mount namespace still has it
     if (top && top->device != device_) {
         return error_of(
             ErrorKind::kSystem, EBUSY,

@@ -145,10 +145,14 @@ void KernelMount::detach_lazily() const {
     if (on_top()) ::umount2(mountpoint_.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
 }
 
+bool KernelMount::connected(int device) {
+    pollfd state{device, 0, 0};
+    return ::poll(&state, 1, 0) == 0;
+}
+
 void KernelMount::abort(int device) const {
     // The number of a mount that is gone may be another mount's by now.
-    pollfd state{device, 0, 0};
-    if (::poll(&state, 1, 0) != 0) return;
+    if (!connected(device)) return;
     const UniqueFd file = abort_switch();
     if (file.valid() && ::write(file.get(), "1", 1) != 1) return;
 }

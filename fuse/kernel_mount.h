@@ -23,6 +23,8 @@ class KernelMount {
     bool detach() const;
     // Takes the mount out of the tree of names, though in use; users keep what they have open.
     void detach_lazily() const;
+    // Is the filesystem still mounted anywhere? `device` is the descriptor taken above.
+    static bool connected(int device);
     // Ends the connection: waiting and further requests fail with ENOTCONN, reading the device with
     // ENODEV. No effect when it has ended already, which `device`, the descriptor taken above,
     // tells.

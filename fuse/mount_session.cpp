@@ -99,10 +99,13 @@ Result<void> MountSession::run() {
 
 void MountSession::request_exit() {
     const KernelMount& mount = state_->mount;
-    if (mount.detach()) return;  // the kernel has sent everything; run() ends by itself
+    const int device = fuse_session_fd(state_->session.get());
+    mount.detach();
+    // Unmounted everywhere: the kernel has sent everything, and run() ends by itself.
+    if (!KernelMount::connected(device)) return;
     hand_over_dirty_pages(state_->context, state_->session.get());
     mount.detach_lazily();
-    mount.abort(fuse_session_fd(state_->session.get()));
+    mount.abort(device);
 }
 
 UniqueFd MountSession::abort_switch() const { return state_->mount.abort_switch(); }

@@ -6,6 +6,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "fuse/control_client.h"
 #include "fuse/control_protocol.h"
 #include "fuse/mount_table.h"
@@ -46,16 +48,63 @@ Result<ControlClient> connect_to(const Registry& registry, const MountedShare& m
     return ControlClient::connect(registry.socket_path(mounted.uuid));
 }
 
-// A process that has ended is no error: it is gone, which is what was wanted.
-Result<void> wait_for_end(const UniqueFd& process) {
-    if (!process.valid()) return {};
+// How long a daemon may go on serving after the unmount before somebody else must be the reason.
+constexpr int kPatienceMilliseconds = 5000;
+
+// Has the process ended? Waits for it as long as the patience lasts.
+Result<bool> ends(const UniqueFd& process) {
     struct pollfd waited {
         process.get(), POLLIN, 0
     };
-    while (::poll(&waited, 1, -1) < 0) {
+    int count = 0;
+    while ((count = ::poll(&waited, 1, kPatienceMilliseconds)) < 0) {
         if (errno != EINTR) return errno_error(errno, "cannot wait for the daemon's end");
     }
+    return count > 0;
+}
+
+// False once the mount is gone everywhere and the daemon is closing the volume.
+bool still_serves(const Registry& registry, const MountedShare& mounted) {
+    auto client = connect_to(registry, mounted);
+    if (!client) return false;
+    const auto status = client->call(control_method::kStatus);
+    return status && !status->value("known_nodes", json()).is_null();
+}
+
+// A process that has ended is no error: it is gone, which is what was wanted.
+Result<void> wait_for_end(const Registry& registry, const MountedShare& mounted,
+                          const UniqueFd& process) {
+    while (process.valid()) {
+        UMBRA_ASSIGN(const bool ended, ends(process));
+        if (ended) return {};
+        if (!still_serves(registry, mounted)) continue;  // closing takes as long as it takes
+        return error_of(
+            ErrorKind::kSystem, EBUSY,
+            fmt::format("'{}' is unmounted here, but process {} still serves it: another mount "
+                        "namespace (of a container or a service) has the mount, too, and the "
+                        "volume stays open until that ends; \"grep -l '{}.*{}' "
+                        "/proc/[0-9]*/mountinfo\" names its processes, 'kill {}' ends serving",
+                        mounted.mountpoint, mounted.pid, mounted.mountpoint, kMountType,
+                        mounted.pid));
+    }
     return {};
+}
+
+// Invalid where it has ended.
+UniqueFd process_of(pid_t pid) {
+    return UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+}
+
+// A share with a living daemon, mounted here or not (any more).
+Result<std::optional<MountedShare>> served_share(const Registry& registry,
+                                                 const std::string& share) {
+    UMBRA_ASSIGN(const std::vector<MountedShare> all, registry.mounted());
+    const auto found = std::find_if(all.begin(), all.end(), [&](const MountedShare& mounted) {
+        return mounted.share == share;
+    });
+    std::optional<MountedShare> served;
+    if (found != all.end()) served = *found;
+    return served;
 }
 
 // A mount whose daemon has died is in nobody's registry: known by its type and place alone.
@@ -95,13 +144,15 @@ Result<void> unmount_share(const Registry& registry, const std::string& path) {
         UMBRA_ASSIGN(const bool detached, detach_dead_mount(path));
         if (detached) return {};
         if (!share) return tl::make_unexpected(share.error());
+        UMBRA_ASSIGN(const auto served, served_share(registry, share->share));
+        if (served) return wait_for_end(registry, *served, process_of(served->pid));
         return error_of(ErrorKind::kNotFound, EINVAL,
                         fmt::format("'{}' is not mounted", share->share));
     }
     UMBRA_ASSIGN(ControlClient client, connect_to(registry, *share->mounted));
-    const UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, client.daemon_pid(), 0)));
+    const UniqueFd process = process_of(client.daemon_pid());
     UMBRA_TRY(client.call(control_method::kShutdown));
-    return wait_for_end(process);
+    return wait_for_end(registry, *share->mounted, process);
 }
 
 }  // namespace umbra

@@ -28,7 +28,8 @@ Result<std::unique_ptr<ShareAccess>> open_share(const Registry& registry, const 
                                                 std::function<void(const Event&)> announce);
 
 // Unmounts and waits until the daemon's process is gone, its volume closed. kNotFound when the
-// share is not mounted; EBUSY while it is in use, and then nothing has changed.
+// share is not mounted; EBUSY while it is in use, and then nothing has changed; EBUSY also when it
+// is unmounted, but some seconds later still served to another mount namespace.
 Result<void> unmount_share(const Registry& registry, const std::string& path);
 
 }  // namespace umbra

@@ -481,6 +481,40 @@ TEST_SUITE("daemon") {
         }
     }
 
+    TEST_CASE("umbra umount does not wait for another mount namespace; SIGTERM ends serving it") {
+        UMBRA_NEEDS_MOUNTS();
+        Ground ground;
+        must_umbra({"mount", ground.name});
+        const auto pid = json_of({"status", ground.name}).at("pid").get<pid_t>();
+        // Has a copy of every mount, and says so.
+        const fs::path ready = scratch_directory() / "holder-ready";
+        fs::remove(ready);
+        BackgroundProcess holder({"unshare", "--mount", "--propagation", "private", "sh", "-c",
+                                  "touch " + ready.string() + "; exec sleep 600"});
+        REQUIRE(wait_until([&] { return fs::exists(ready); }));
+        for (int attempt = 0; attempt < 2; ++attempt) {
+            CAPTURE(attempt);
+            const ProcessResult held = umbra({"umount", ground.name});
+            CHECK(held.exit_code == 1);
+            CHECK(held.out == "");
+            CHECK(held.err.find("another mount namespace") != std::string::npos);
+            CHECK(held.err.find(std::to_string(pid)) != std::string::npos);
+            CHECK_FALSE(mounted_at(ground.share));
+            CHECK(running(pid));
+        }
+        SUBCASE("the other namespace ends") {
+            holder.send(SIGKILL);
+            holder.wait();
+        }
+        SUBCASE("the daemon is told to end") { REQUIRE(::kill(pid, SIGTERM) == 0); }
+        CHECK(wait_until([&] { return !running(pid); }));
+        if (holder.running()) {
+            holder.send(SIGKILL);
+            holder.wait();
+        }
+        CHECK(json_of({"snapshot", "list", ground.name}).empty());
+    }
+
     TEST_CASE("plain umount ends the daemon, which closes the volume") {
         UMBRA_NEEDS_MOUNTS();
         Ground ground;
