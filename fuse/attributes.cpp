@@ -18,6 +18,7 @@ Result<struct stat> live_status(MountContext& context, NodeId node) {
     if (!status && status.error().code == ESTALE) {
         const auto handle = context.open_files().any_of(node);
         if (handle && handle->live()) return context.live().status_of(*handle->live());
+        if (const auto removed = context.nodes().removed_directory(node)) return *removed;
     }
     return status;
 }
@@ -59,7 +60,7 @@ void getattr(Request& request, fuse_ino_t number, fuse_file_info* info) {
 }
 
 void setattr(Request& request, fuse_ino_t number, struct stat* status, int valid,
-             fuse_file_info* /*info*/) {
+             fuse_file_info* info) {
     MountContext& context = request.context();
     const NodeId node(number);
     const auto object = context.live_object(node);
@@ -69,7 +70,9 @@ void setattr(Request& request, fuse_ino_t number, struct stat* status, int valid
         const auto handle = context.open_files().any_of(node);
         if (handle && handle->times) handle->times->set(change.modification_time);
     }
-    const auto after = context.live().change_attributes(*object, change, request.caller());
+    FileHandle* handle = info ? reinterpret_cast<FileHandle*>(info->fh) : nullptr;
+    const auto after = context.live().change_attributes(*object, change, request.caller(),
+                                                        handle ? handle->live() : nullptr);
     if (!after) return request.error(after.error());
     // .snapshots shows the owner of the share's root as its own.
     if (node.is_root()) {

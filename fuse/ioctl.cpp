@@ -1,4 +1,4 @@
-// ioctl: the inode flags that lsattr shows and chattr sets
+// ioctl: the inode flags that lsattr shows and chattr sets, in both their forms
 #include <linux/fs.h>
 
 #include <cerrno>
@@ -20,33 +20,22 @@ void get_flags(Request& request, NodeId node, std::size_t out_size) {
     request.ioctl_result(&*flags, sizeof *flags);
 }
 
-struct FlagPair {
-    unsigned flag;      // as FS_IOC_GETFLAGS has it
-    unsigned extended;  // as FS_IOC_FSGETXATTR has it
-};
-constexpr FlagPair kFlagPairs[] = {
-    {FS_SYNC_FL, FS_XFLAG_SYNC},
-    {FS_IMMUTABLE_FL, FS_XFLAG_IMMUTABLE},
-    {FS_APPEND_FL, FS_XFLAG_APPEND},
-    {FS_NODUMP_FL, FS_XFLAG_NODUMP},
-    {FS_NOATIME_FL, FS_XFLAG_NOATIME},
-    {FS_DAX_FL, FS_XFLAG_DAX},
-    {FS_PROJINHERIT_FL, FS_XFLAG_PROJINHERIT},
-};
-
-// The kernel asks for this before it lets anybody set flags, to see what would change.
+// The kernel asks for this also before it lets anybody set flags, to see what would change.
 void get_extended_flags(Request& request, NodeId node, std::size_t out_size) {
     MountContext& context = request.context();
-    struct fsxattr result {};
-    if (out_size < sizeof result) return request.error(EINVAL);
+    if (out_size < sizeof(struct fsxattr)) return request.error(EINVAL);
     const auto object = context.live_object(node);
     if (!object) return request.error(object.error());
-    const auto flags = context.live().inode_flags(*object);
+    const auto flags = context.live().extended_flags(*object);
     if (!flags) return request.error(flags.error());
-    for (const FlagPair& pair : kFlagPairs) {
-        if (*flags & pair.flag) result.fsx_xflags |= pair.extended;
-    }
-    request.ioctl_result(&result, sizeof result);
+    request.ioctl_result(&*flags, sizeof *flags);
+}
+
+// The kernel keeps the old time of change otherwise.
+void reply_to_set(Request& request, NodeId node, const Result<void>& set) {
+    if (!set) return request.error(set.error());
+    request.context().notifications().forget_attributes(node);
+    request.ioctl_result(nullptr, 0);
 }
 
 void set_flags(Request& request, NodeId node, const void* in, std::size_t in_size) {
@@ -56,9 +45,17 @@ void set_flags(Request& request, NodeId node, const void* in, std::size_t in_siz
     std::memcpy(&flags, in, sizeof flags);
     const auto object = context.live_object(node);
     if (!object) return request.error(object.error());
-    const auto set = context.live().set_inode_flags(*object, flags);
-    if (!set) return request.error(set.error());
-    request.ioctl_result(nullptr, 0);
+    reply_to_set(request, node, context.live().set_inode_flags(*object, flags));
+}
+
+void set_extended_flags(Request& request, NodeId node, const void* in, std::size_t in_size) {
+    MountContext& context = request.context();
+    struct fsxattr flags {};
+    if (in_size < sizeof flags) return request.error(EINVAL);
+    std::memcpy(&flags, in, sizeof flags);
+    const auto object = context.live_object(node);
+    if (!object) return request.error(object.error());
+    reply_to_set(request, node, context.live().set_extended_flags(*object, flags));
 }
 
 }  // namespace
@@ -75,6 +72,8 @@ void ioctl(Request& request, fuse_ino_t node, unsigned command, void* /*argument
             return set_flags(request, NodeId(node), in, in_size);
         case static_cast<unsigned>(FS_IOC_FSGETXATTR):
             return get_extended_flags(request, NodeId(node), out_size);
+        case static_cast<unsigned>(FS_IOC_FSSETXATTR):
+            return set_extended_flags(request, NodeId(node), in, in_size);
         default:
             return request.error(ENOTTY);
     }

@@ -52,6 +52,13 @@ struct stat MountContext::shown_past(NodeId node, struct stat status) const {
 }
 
 void MountContext::note_removed(const Removed& removed) {
+    if (removed.directory) {
+        struct stat status = *removed.directory;
+        status.st_nlink = 0;
+        if (const auto node = numbering_.live(removed.id.inode)) {
+            nodes_.keep_removed_directory(*node, removed.id.generation, status);
+        }
+    }
     if (!removed.last_name || !removed.kept) return;
     if (const auto node = numbering_.live(removed.id.inode)) {
         nodes_.set_unlinked(*node, removed.id.generation, true);

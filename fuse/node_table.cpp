@@ -11,8 +11,10 @@ void NodeTable::remember(NodeId node, std::uint32_t generation, NodeId parent) {
     if (!added && record.generation != generation) {
         record.generation = generation;
         record.unlinked = false;
+        shard.removed_directories.erase(node);
     }
-    record.parent = parent.value();
+    // A node found by "." says nothing of where it is.
+    if (parent != node) record.parent = parent.value();
     ++record.references;
 }
 
@@ -26,6 +28,7 @@ void NodeTable::forget(NodeId node, std::uint64_t count) {
         references -= count;
     } else {
         shard.records.erase(position);
+        shard.removed_directories.erase(node);
     }
 }
 
@@ -44,6 +47,23 @@ void NodeTable::set_unlinked(NodeId node, std::uint32_t generation, bool unlinke
     const auto position = shard.records.find(node);
     if (position == shard.records.end() || position->second.generation != generation) return;
     position->second.unlinked = unlinked;
+}
+
+void NodeTable::keep_removed_directory(NodeId node, std::uint32_t generation,
+                                       const struct stat& status) {
+    Shard& shard = shard_of(node);
+    const std::lock_guard lock(shard.mutex);
+    const auto position = shard.records.find(node);
+    if (position == shard.records.end() || position->second.generation != generation) return;
+    shard.removed_directories.insert_or_assign(node, status);
+}
+
+std::optional<struct stat> NodeTable::removed_directory(NodeId node) const {
+    const Shard& shard = shard_of(node);
+    const std::lock_guard lock(shard.mutex);
+    const auto position = shard.removed_directories.find(node);
+    if (position == shard.removed_directories.end()) return std::nullopt;
+    return position->second;
 }
 
 std::size_t NodeTable::size() const {

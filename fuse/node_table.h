@@ -5,6 +5,8 @@
 // of the store or a reply.
 #pragma once
 
+#include <sys/stat.h>
+
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -20,14 +22,15 @@ namespace umbra {
 class NodeTable {
    public:
     struct Node {
-        NodeId parent;                 // a directory that it was found in, at some time
+        NodeId parent;  // a directory that it was found in, at some time; itself: not known
         std::uint32_t generation = 0;  // of the underlying inode
         bool unlinked = false;         // waits in limbo: its link count is to be shown as 0
     };
 
     // The kernel is about to be told of this node once more. A new generation means that the inode
     // number has been used again: the kernel makes a new inode of it, but forgets both under one
-    // number, so their references are counted together.
+    // number, so their references are counted together. `parent` is the node itself where it was
+    // not found in a directory ("." and "..").
     void remember(NodeId node, std::uint32_t generation, NodeId parent);
 
     // The kernel has dropped `count` references, or never got the reply that carried them.
@@ -38,6 +41,11 @@ class NodeTable {
     // Says whether the object is in limbo. Nodes that are not known, and other generations, are
     // left alone.
     void set_unlinked(NodeId node, std::uint32_t generation, bool unlinked);
+
+    // What a removed directory was last, for those who still work in it: below, nothing of it is
+    // left. Nodes that are not known, and other generations, are left alone.
+    void keep_removed_directory(NodeId node, std::uint32_t generation, const struct stat& status);
+    std::optional<struct stat> removed_directory(NodeId node) const;
 
     std::size_t size() const;
 
@@ -51,6 +59,7 @@ class NodeTable {
     struct alignas(64) Shard {
         mutable std::mutex mutex;
         std::unordered_map<NodeId, Record, NodeIdHash> records;
+        std::unordered_map<NodeId, struct stat, NodeIdHash> removed_directories;
     };
     static constexpr std::size_t kShards = 64;
 

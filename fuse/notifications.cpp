@@ -36,9 +36,11 @@ void Notifications::snapshot_changed(const Snapshot& snapshot, bool created) {
 }
 
 void Notifications::attributes_changed(NodeId node) {
-    thread_.add([this, node] {
-        if (fuse_session* session = session_) drop_attributes(session, node);
-    });
+    thread_.add([this, node] { forget_attributes(node); });
+}
+
+void Notifications::forget_attributes(NodeId node) {
+    if (fuse_session* session = session_) drop_attributes(session, node);
 }
 
 }  // namespace umbra

@@ -15,7 +15,7 @@
 
 namespace umbra {
 
-// Every method may be called from any thread and returns at once. Nothing is sent before connect()
+// Every method may be called from any thread and returns soon. Nothing is sent before connect()
 // and after disconnect().
 class Notifications {
    public:
@@ -27,6 +27,9 @@ class Notifications {
     void snapshot_changed(const Snapshot& snapshot, bool created);
     // The kernel's copy of the attributes is outdated.
     void attributes_changed(NodeId node);
+    // The same at once, before a request that changed them is answered: the kernel needs no lock
+    // for it that a request may hold. Not from a thread that may outlive the session.
+    void forget_attributes(NodeId node);
 
    private:
     std::atomic<fuse_session*> session_ = nullptr;

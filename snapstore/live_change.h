@@ -40,6 +40,11 @@ inline Result<void> before_change(VolumeCore& core, ObjectId object, int flags =
     return core.deferred->before_change(object, (flags & (O_SYNC | O_DSYNC)) != 0);
 }
 
+// An object for the ioctls of inode flags.
+inline Result<UniqueFd> open_for_ioctl(const LiveMount& mount, ObjectId object) {
+    return mount.open_object(object, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOATIME);
+}
+
 // EINVAL for what is no single name; EPERM for Umbra's own names in the root.
 Result<void> check_new_name(const VolumeCore& core, ObjectId directory, const std::string& name);
 // The same for names to be found: ENOENT for Umbra's own.

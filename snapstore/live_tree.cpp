@@ -130,8 +130,7 @@ Result<std::vector<std::string>> LiveTree::list_extended(ObjectId object) {
 }
 
 Result<unsigned> LiveTree::inode_flags(ObjectId object) {
-    UMBRA_ASSIGN(auto fd,
-                 core_.mount.open_object(object, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOATIME));
+    UMBRA_ASSIGN(auto fd, open_for_ioctl(core_.mount, object));
     int flags = 0;
     if (ioctl(fd.get(), FS_IOC_GETFLAGS, &flags) != 0) return errno_only(errno);
     return static_cast<unsigned>(flags);
@@ -140,6 +139,13 @@ Result<unsigned> LiveTree::inode_flags(ObjectId object) {
 void LiveTree::settle() { core_.settle_all(); }
 
 void LiveTree::before_read(const OpenFile& file) { core_.settle(file.id); }
+
+Result<struct fsxattr> LiveTree::extended_flags(ObjectId object) {
+    UMBRA_ASSIGN(auto fd, open_for_ioctl(core_.mount, object));
+    struct fsxattr flags {};
+    if (ioctl(fd.get(), FS_IOC_FSGETXATTR, &flags) != 0) return errno_only(errno);
+    return flags;
+}
 
 Result<void> LiveTree::synchronize(const OpenFile& file, bool data_only) {
     if (core_.deferred) UMBRA_TRY(core_.deferred->before_sync(file.id));

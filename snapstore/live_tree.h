@@ -10,6 +10,7 @@
 // diff area is full and the policy forbids to evict; EROFS when the volume was opened read-only.
 #pragma once
 
+#include <linux/fs.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
@@ -47,6 +48,7 @@ struct Removed {
     ObjectId id;
     bool last_name = false;
     bool kept = false;
+    std::optional<struct stat> directory;  // of a removed directory: what it was last
 };
 
 // A live file held open. Destroying it closes the descriptor.
@@ -149,17 +151,19 @@ class LiveTree {
     Result<void> synchronize(const OpenFile& file, bool data_only);
 
     // --- attributes ------------------------------------------------------------------------------
-    // `file` may be null; with it the change is made through that descriptor (works for unlinked
-    // files). Returns the attributes afterwards.
+    // `file`: the open file, writable, through which ftruncate(2) asked for the size; null for
+    // everything else. Returns the attributes afterwards.
     Result<struct stat> change_attributes(ObjectId object, const AttributeChange& change,
-                                          const Caller& caller);
+                                          const Caller& caller, const OpenFile* file = nullptr);
     // flags as setxattr(2): XATTR_CREATE, XATTR_REPLACE.
     Result<void> set_extended(ObjectId object, const std::string& name, const std::string& value,
                               int flags, const Caller& caller);
     Result<void> remove_extended(ObjectId object, const std::string& name);
-    // FS_IOC_GETFLAGS / FS_IOC_SETFLAGS.
+    // FS_IOC_GETFLAGS / FS_IOC_SETFLAGS, FS_IOC_FSGETXATTR / FS_IOC_FSSETXATTR.
     Result<unsigned> inode_flags(ObjectId object);
     Result<void> set_inode_flags(ObjectId object, unsigned flags);
+    Result<struct fsxattr> extended_flags(ObjectId object);
+    Result<void> set_extended_flags(ObjectId object, const struct fsxattr& flags);
 
    private:
     VolumeCore& core_;

@@ -33,18 +33,22 @@ struct timespec time_argument(TimeChange change, const struct timespec& value) {
     return {0, UTIME_OMIT};
 }
 
-Result<void> change_size(int fd, std::uint64_t size, bool clear_set_id, gid_t gid) {
-    ClearSetIdScope clear(clear_set_id, gid);
-    if (::truncate(ProcPath(fd).c_str(), static_cast<off_t>(size)) != 0) return errno_only(errno);
+// ftruncate(2) always dates the file; truncate(2) to the same size does not on some filesystems.
+Result<void> change_size(int fd, std::uint64_t size, const OpenFile* file, bool clear_set_id) {
+    ClearSetIdScope clear(clear_set_id, fd);
+    const auto length = static_cast<off_t>(size);
+    const int result = file != nullptr ? ::ftruncate(file->fd.get(), length)
+                                       : ::truncate(ProcPath(fd).c_str(), length);
+    if (result != 0) return errno_only(errno);
     return {};
 }
 
-Result<void> apply(int fd, const AttributeChange& change, const Caller& caller) {
+Result<void> apply(int fd, const AttributeChange& change, const OpenFile* file,
+                   const Caller& caller) {
     if (change.size)
-        UMBRA_TRY(
-            change_size(fd, *change.size, caller.uid != 0 || change.clear_set_id, caller.gid));
+        UMBRA_TRY(change_size(fd, *change.size, file, caller.uid != 0 || change.clear_set_id));
     if (change.uid || change.gid) {
-        ClearSetIdScope clear(caller.uid != 0, caller.gid);
+        ClearSetIdScope clear(caller.uid != 0, fd);
         if (fchownat(fd, "", change.uid.value_or(static_cast<uid_t>(-1)),
                      change.gid.value_or(static_cast<gid_t>(-1)), AT_EMPTY_PATH) != 0)
             return errno_only(errno);
@@ -65,7 +69,7 @@ Result<void> apply(int fd, const AttributeChange& change, const Caller& caller) 
 }  // namespace
 
 Result<struct stat> LiveTree::change_attributes(ObjectId object, const AttributeChange& wanted,
-                                                const Caller& caller) {
+                                                const Caller& caller, const OpenFile* file) {
     return change(
         core_, [&](Preserver & preserver) -> Result<struct stat> {
             UMBRA_ASSIGN(auto fd, core_.mount.open_object(object, O_PATH | O_NOFOLLOW));
@@ -84,7 +88,7 @@ Result<struct stat> LiveTree::change_attributes(ObjectId object, const Attribute
                 UMBRA_TRY(before_change(core_, object));
             else
                 core_.settle(object);  // or it would change the times later
-            UMBRA_TRY(apply(fd.get(), wanted, caller));
+            UMBRA_TRY(apply(fd.get(), wanted, file, caller));
             if (fstatat(fd.get(), "", &status, AT_EMPTY_PATH) != 0) return errno_only(errno);
             core_.hide_traces(object, status);
             return status;
@@ -100,7 +104,7 @@ Result<void> LiveTree::set_extended(ObjectId object, const std::string& name,
         // (posix_acl_update_mode).
         struct stat status {};
         if (fstatat(fd.get(), "", &status, AT_EMPTY_PATH) != 0) return errno_only(errno);
-        ClearSetIdScope clear(
+        OtherGroupScope outside(
             name == "system.posix_acl_access" && caller.uid != 0 && caller.gid != status.st_gid,
             caller.gid);
         if (setxattr(ProcPath(fd.get()).c_str(), name.c_str(), value.data(), value.size(), flags) !=
@@ -119,14 +123,24 @@ Result<void> LiveTree::remove_extended(ObjectId object, const std::string& name)
     });
 }
 
+// Inode flags are no part of what a snapshot shows, but setting them changes the time of change.
 Result<void> LiveTree::set_inode_flags(ObjectId object, unsigned flags) {
     return change(core_, [&](Preserver& preserver) -> Result<void> {
-        UMBRA_ASSIGN(auto fd, core_.mount.open_object(
-                                  object, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOATIME));
+        UMBRA_ASSIGN(auto fd, open_for_ioctl(core_.mount, object));
         UMBRA_TRY(preserve_attributes(preserver, object, fd.get()));
         core_.settle(object);  // what is immutable cannot be written to
         int value = static_cast<int>(flags);
         if (ioctl(fd.get(), FS_IOC_SETFLAGS, &value) != 0) return errno_only(errno);
+        return {};
+    });
+}
+
+Result<void> LiveTree::set_extended_flags(ObjectId object, const struct fsxattr& flags) {
+    return change(core_, [&](Preserver& preserver) -> Result<void> {
+        UMBRA_ASSIGN(auto fd, open_for_ioctl(core_.mount, object));
+        UMBRA_TRY(preserve_attributes(preserver, object, fd.get()));
+        struct fsxattr value = flags;
+        if (ioctl(fd.get(), FS_IOC_FSSETXATTR, &value) != 0) return errno_only(errno);
         return {};
     });
 }

@@ -81,6 +81,20 @@ ssize_t retry_write(int fd, const std::string& bytes, std::uint64_t offset) {
     return written < 0 ? -errno : written;
 }
 
+// What O_TRUNC does; the file may have been opened for reading only. By ftruncate(2), which dates
+// also an empty file; truncate(2) does not do so on all filesystems.
+Result<void> make_empty(int fd, int flags, const Caller& caller) {
+    UniqueFd writable;
+    if ((flags & O_ACCMODE) == O_RDONLY) {
+        writable.reset(::open(ProcPath(fd).c_str(), O_WRONLY | O_NOATIME | O_CLOEXEC));
+        if (!writable.valid()) return errno_only(errno);
+        fd = writable.get();
+    }
+    ClearSetIdScope clear(ordinary(caller), fd);
+    if (ftruncate(fd, 0) != 0) return errno_only(errno);
+    return {};
+}
+
 }  // namespace
 
 Result<LiveTree::Created> LiveTree::create(ObjectId parent, const std::string& name, mode_t mode,
@@ -99,8 +113,7 @@ Result<LiveTree::Created> LiveTree::create(ObjectId parent, const std::string& n
             UMBRA_ASSIGN(auto file, open_below(core_, existing->id, flags));
             if (truncates) {
                 UMBRA_TRY(before_change(core_, existing->id, flags));
-                ClearSetIdScope clear(ordinary(caller), caller.gid);
-                if (::truncate(ProcPath(file.get()).c_str(), 0) != 0) return errno_only(errno);
+                UMBRA_TRY(make_empty(file.get(), flags, caller));
             }
             return Created{*existing, {existing->id, std::move(file), flags}, true};
         }
@@ -160,8 +173,7 @@ Result<OpenFile> LiveTree::open(ObjectId object, int flags, const Caller& caller
         UMBRA_TRY(preserver.content_from(object, 0));
         UMBRA_TRY(preserver.wait());
         UMBRA_TRY(before_change(core_, object, flags));
-        ClearSetIdScope clear(ordinary(caller), caller.gid);
-        if (::truncate(ProcPath(fd.get()).c_str(), 0) != 0) return errno_only(errno);
+        UMBRA_TRY(make_empty(fd.get(), flags, caller));
         return OpenFile{object, std::move(fd), flags};
     });
 }
@@ -185,7 +197,7 @@ Result<std::size_t> LiveTree::write(OpenFile& file, std::uint64_t offset, std::s
         }
         UMBRA_TRY(preserver.wait());
         UMBRA_TRY(before_change(core_, file.id, file.flags));
-        ClearSetIdScope clear(ordinary(caller), caller.gid);
+        ClearSetIdScope clear(ordinary(caller), file.fd.get());
         ssize_t written =
             bytes ? retry_write(file.fd.get(), *bytes, offset) : perform(file.fd.get());
         if (written < 0) return errno_only(static_cast<int>(-written));
@@ -210,7 +222,7 @@ Result<void> LiveTree::allocate(OpenFile& file, int mode, std::uint64_t offset,
             UMBRA_TRY(preserver.content(file.id, offset, 0));
         UMBRA_TRY(preserver.wait());
         UMBRA_TRY(before_change(core_, file.id, file.flags));
-        ClearSetIdScope clear(ordinary(caller), caller.gid);
+        ClearSetIdScope clear(ordinary(caller), file.fd.get());
         if (fallocate(file.fd.get(), mode, static_cast<off_t>(offset),
                       static_cast<off_t>(length)) != 0)
             return errno_only(errno);
@@ -227,7 +239,7 @@ Result<std::size_t> LiveTree::copy_range(OpenFile& in, std::uint64_t in_offset, 
         UMBRA_TRY(preserver.wait());
         core_.settle(in.id);
         UMBRA_TRY(before_change(core_, out.id, out.flags));
-        ClearSetIdScope clear(ordinary(caller), caller.gid);
+        ClearSetIdScope clear(ordinary(caller), out.fd.get());
         auto from = static_cast<off64_t>(in_offset);
         auto to = static_cast<off64_t>(out_offset);
         ssize_t copied = copy_file_range(in.fd.get(), &from, out.fd.get(), &to, length, 0);

@@ -172,7 +172,7 @@ Result<Removed> LiveTree::unlink(ObjectId parent, const std::string& name) {
         } else if (unlinkat(fd.get(), name.c_str(), 0) != 0) {
             return errno_only(errno);
         }
-        return Removed{target.id, target.status.st_nlink <= 1, keep};
+        return Removed{target.id, target.status.st_nlink <= 1, keep, {}};
     });
 }
 
@@ -190,7 +190,7 @@ Result<Removed> LiveTree::remove_directory(ObjectId parent, const std::string& n
         UMBRA_TRY(preserver.attributes(target.id, target.fd.get(), {parent, name}));
         UMBRA_TRY(preserver.wait());
         if (unlinkat(fd.get(), name.c_str(), AT_REMOVEDIR) != 0) return errno_only(errno);
-        return Removed{target.id, true, false};
+        return Removed{target.id, true, false, target.status};
     });
 }
 
@@ -251,7 +251,9 @@ Result<std::optional<Removed>> LiveTree::rename(ObjectId parent, const std::stri
         }
         if (!replaces) return Outcome{};
         bool last = S_ISDIR(target->status.st_mode) || target->status.st_nlink <= 1;
-        return Outcome{Removed{target->id, last, keep}};
+        std::optional<struct stat> directory;
+        if (S_ISDIR(target->status.st_mode)) directory = target->status;
+        return Outcome{Removed{target->id, last, keep, directory}};
     });
 }
 

@@ -1,5 +1,6 @@
 #include "snapstore/thread_identity.h"
 
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <sched.h>
 #include <sys/fsuid.h>
@@ -71,10 +72,11 @@ CallerScope::CallerScope(const Caller& caller) {
         switched_group_ = true;
     }
     if (caller.uid != 0) {
-        // Leaving uid 0 drops the filesystem capabilities; all but FSETID are taken back, so that
-        // set-group-ID is granted as to the caller.
+        // Leaving uid 0 drops the filesystem capabilities; they are taken back, FSETID too: the
+        // kernel has cleared set-group-ID already where the caller, with all his groups, may not
+        // set it.
         setfsuid(caller.uid);
-        set_effective(capabilities, capabilities.effective & ~bit(CAP_FSETID));
+        set_effective(capabilities, capabilities.effective);
         switched_user_ = true;
     }
 }
@@ -88,17 +90,40 @@ CallerScope::~CallerScope() {
     umask(umask_before_);
 }
 
-ClearSetIdScope::ClearSetIdScope(bool active, gid_t group) : active_(active) {
-    if (!active_) return;
-    // Members of the owning group keep set-group-ID where it only marks mandatory locking.
+namespace {
+
+void act_in_group(gid_t group) {
     setfsgid(group);
     set_effective(thread_capabilities(), thread_capabilities().effective & ~bit(CAP_FSETID));
 }
 
-ClearSetIdScope::~ClearSetIdScope() {
-    if (!active_) return;
+void act_as_root_again() {
     set_effective(thread_capabilities(), thread_capabilities().effective);
     setfsgid(0);
+}
+
+}  // namespace
+
+ClearSetIdScope::ClearSetIdScope(bool active, int fd) {
+    struct stat status {};
+    // Most files have no such bits, and asking is cheaper than changing who acts.
+    if (!active || fstatat(fd, "", &status, AT_EMPTY_PATH) != 0 ||
+        (status.st_mode & (S_ISUID | S_ISGID)) == 0)
+        return;
+    active_ = true;
+    act_in_group(status.st_gid);
+}
+
+ClearSetIdScope::~ClearSetIdScope() {
+    if (active_) act_as_root_again();
+}
+
+OtherGroupScope::OtherGroupScope(bool active, gid_t group) : active_(active) {
+    if (active_) act_in_group(group);
+}
+
+OtherGroupScope::~OtherGroupScope() {
+    if (active_) act_as_root_again();
 }
 
 }  // namespace umbra

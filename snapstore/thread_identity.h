@@ -23,14 +23,29 @@ class CallerScope {
     bool switched_group_ = false;
 };
 
-// While it lives, changes by an ordinary caller clear set-user-ID and set-group-ID bits as they
-// would for him.
+// While it lives, changes by an ordinary caller of the file behind `fd` (O_PATH is enough) clear
+// set-user-ID and set-group-ID bits as they would for a member of the file's group: set-group-ID
+// only together with the group's right to execute. (From a caller outside the group the kernel
+// takes set-group-ID also where it means nothing; which groups he is in is not known here.)
 class ClearSetIdScope {
    public:
-    ClearSetIdScope(bool active, gid_t group);
+    ClearSetIdScope(bool active, int fd);
     ~ClearSetIdScope();
     ClearSetIdScope(const ClearSetIdScope&) = delete;
     ClearSetIdScope& operator=(const ClearSetIdScope&) = delete;
+
+   private:
+    bool active_ = false;
+};
+
+// While it lives, the thread acts as one who may not set set-group-ID on files of other groups than
+// `group`.
+class OtherGroupScope {
+   public:
+    OtherGroupScope(bool active, gid_t group);
+    ~OtherGroupScope();
+    OtherGroupScope(const OtherGroupScope&) = delete;
+    OtherGroupScope& operator=(const OtherGroupScope&) = delete;
 
    private:
     bool active_;
