@@ -32,6 +32,7 @@ find_package(roaring REQUIRED)
 find_package(spdlog REQUIRED)
 find_package(Threads REQUIRED)
 find_path(TL_EXPECTED_INCLUDE_DIR tl/expected.hpp REQUIRED)
+find_path(XFS_INCLUDE_DIR xfs/xfs.h REQUIRED)  # declarations of ioctls
 
 add_library(umbra_snapstore_dependencies INTERFACE)
 target_link_libraries(umbra_snapstore_dependencies INTERFACE

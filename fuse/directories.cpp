@@ -12,10 +12,13 @@ namespace umbra::operations {
 
 namespace {
 
-Result<std::unique_ptr<DirectoryReader>> open_reader(MountContext& context, NodeId node) {
+Result<std::unique_ptr<DirectoryReader>> open_reader(const Request& request, NodeId node) {
+    MountContext& context = request.context();
     if (node.is_snapshots_directory()) return snapshots_directory::open_directory(context);
     if (node.in_snapshot()) return snapshot_view::open_directory(context, node);
-    return open_live_directory(context, node);
+    const bool with_snapshots =
+        node.is_root() && context.reconnections().take(fuse_req_ctx(request.raw())->pid);
+    return open_live_directory(context, node, with_snapshots);
 }
 
 DirectoryReader& reader_of(const fuse_file_info* info) {
@@ -125,7 +128,7 @@ void list(Request& request, NodeId node, std::size_t size, off_t offset, fuse_fi
 
 void opendir(Request& request, fuse_ino_t node, fuse_file_info* info) {
     MountContext& context = request.context();
-    auto reader = open_reader(context, NodeId(node));
+    auto reader = open_reader(request, NodeId(node));
     if (!reader) return request.error(reader.error());
     info->fh = reinterpret_cast<std::uintptr_t>(reader->get());
     info->cache_readdir = (*reader)->cacheable();

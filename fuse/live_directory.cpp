@@ -8,11 +8,12 @@
 #include <cstddef>
 #include <utility>
 
+#include "fuse/node_name.h"
+#include "fuse/snapshots_directory.h"
+
 namespace umbra {
 
-bool DirectoryItem::is_dots() const {
-    return name[0] == '.' && (name[1] == '\0' || (name[1] == '.' && name[2] == '\0'));
-}
+bool DirectoryItem::is_dots() const { return umbra::is_dots(name); }
 
 namespace {
 
@@ -82,12 +83,56 @@ class LiveDirectory final : public DirectoryReader {
     alignas(dirent64) std::array<char, 16384> buffer_;
 };
 
+// The root with .snapshots before everything else.
+class RootWithSnapshots final : public DirectoryReader {
+   public:
+    RootWithSnapshots(MountContext& context, std::unique_ptr<DirectoryReader> rest)
+        : context_(context), rest_(std::move(rest)) {}
+
+    Result<void> seek(off_t position) override {
+        at_snapshots_ = position == 0;
+        return rest_->seek(position == kBehindSnapshots ? 0 : position);
+    }
+
+    Result<const DirectoryItem*> current() override {
+        if (!at_snapshots_) return rest_->current();
+        item_ = DirectoryItem{kSnapshotsDirectoryName,
+                              context_.numbering().shown_inode(NodeId::snapshots_directory()),
+                              DT_DIR, kBehindSnapshots};
+        return &item_;
+    }
+
+    void advance() override {
+        if (!at_snapshots_) return rest_->advance();
+        at_snapshots_ = false;
+    }
+
+    Result<NodeEntry> entry_of(const DirectoryItem& item) override {
+        return at_snapshots_ ? snapshots_directory::own_entry(context_) : rest_->entry_of(item);
+    }
+
+    Result<void> synchronize() override { return rest_->synchronize(); }
+    bool cacheable() const override { return false; }
+
+   private:
+    // Where the rest begins: a position that no filesystem uses.
+    static constexpr off_t kBehindSnapshots = 0x7fff'5eed'5eed'5eed;
+
+    MountContext& context_;
+    const std::unique_ptr<DirectoryReader> rest_;
+    bool at_snapshots_ = true;
+    DirectoryItem item_;
+};
+
 }  // namespace
 
-Result<std::unique_ptr<DirectoryReader>> open_live_directory(MountContext& context, NodeId node) {
+Result<std::unique_ptr<DirectoryReader>> open_live_directory(MountContext& context, NodeId node,
+                                                             bool with_snapshots) {
     UMBRA_ASSIGN(const ObjectId object, context.live_object(node));
     UMBRA_ASSIGN(UniqueFd fd, context.live().open_directory(object));
-    return std::make_unique<LiveDirectory>(context, node, object, std::move(fd));
+    auto directory = std::make_unique<LiveDirectory>(context, node, object, std::move(fd));
+    if (with_snapshots) return std::make_unique<RootWithSnapshots>(context, std::move(directory));
+    return directory;
 }
 
 }  // namespace umbra

@@ -9,6 +9,8 @@
 
 namespace umbra {
 
-Result<std::unique_ptr<DirectoryReader>> open_live_directory(MountContext& context, NodeId node);
+// with_snapshots: lists .snapshots too, for the kernel that looks for its name (reconnections.h).
+Result<std::unique_ptr<DirectoryReader>> open_live_directory(MountContext& context, NodeId node,
+                                                             bool with_snapshots);
 
 }  // namespace umbra

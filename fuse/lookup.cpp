@@ -12,8 +12,13 @@ namespace umbra::operations {
 namespace {
 
 // "." and ".." come for NFS file handles whose inode the kernel has dropped.
-Result<Entry> look(MountContext& context, ObjectId directory, std::string_view name) {
-    if (name == ".") return context.live().lookup_self(directory);
+Result<Entry> look(MountContext& context, NodeId node, ObjectId directory, std::string_view name) {
+    if (name == ".") {
+        // Deleted, and waiting in limbo: whoever still has it open has the kernel's inode.
+        const auto known = context.nodes().find(node);
+        if (known && known->unlinked) return errno_only(ESTALE);
+        return context.live().lookup_self(directory);
+    }
     if (name == "..") return context.live().lookup_parent(directory);
     if (const int code = check_name(name)) return errno_only(code);
     return context.live().lookup(directory, std::string(name));
@@ -32,13 +37,13 @@ void lookup(Request& request, fuse_ino_t parent, const char* name) {
 
     const auto object = context.live_object(directory);
     if (!object) return request.error(object.error());
-    const auto found = look(context, *object, name);
+    const auto found = look(context, directory, *object, name);
     if (!found) {
         return found.error().code == ENOENT ? request.absent() : request.error(found.error());
     }
     const auto entry = context.live_entry(*found);
     if (!entry) return request.error(entry.error());
-    request.entry(*entry, directory);
+    request.entry(*entry, is_dots(name) ? entry->node : directory);
 }
 
 void forget(Request& request, fuse_ino_t node, std::uint64_t count) {

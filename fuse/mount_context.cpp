@@ -10,9 +10,9 @@ MountContext::MountContext(Volume& volume, MountOptions options, NodeNumbering n
 Result<ObjectId> MountContext::live_object(NodeId node) const {
     if (node.is_root()) return volume_.live().root();
     if (!node.is_live()) return errno_only(EROFS);
-    const auto known = nodes_.find(node);
-    if (!known) return errno_only(ESTALE);
-    return ObjectId{numbering_.inode_of(node), known->generation};
+    const std::uint64_t inode = numbering_.inode_of(node);
+    if (const auto known = nodes_.find(node)) return ObjectId{inode, known->generation};
+    return volume_.live().find_inode(inode);
 }
 
 Epoch MountContext::epoch_of(NodeId node) const {
@@ -25,14 +25,18 @@ Result<PastObject> MountContext::past_object(NodeId node) const {
     const Epoch epoch = epoch_of(node);
     if (epoch == 0) return errno_only(ESTALE);
     if (numbering_.is_any_root(node)) return PastObject{epoch, volume_.live().root()};
-    const auto known = nodes_.find(node);
-    if (!known) return errno_only(ESTALE);
-    return PastObject{epoch, ObjectId{numbering_.inode_of(node), known->generation}};
+    const std::uint64_t inode = numbering_.inode_of(node);
+    if (const auto known = nodes_.find(node)) {
+        return PastObject{epoch, ObjectId{inode, known->generation}};
+    }
+    UMBRA_ASSIGN(const ObjectId found, volume_.past(epoch).find_inode(inode));
+    return PastObject{epoch, found};
 }
 
 Result<NodeEntry> MountContext::live_entry(const Entry& entry) const {
     UMBRA_ASSIGN(const NodeId node, numbering_.live(entry.id.inode));
-    return NodeEntry{node, entry.id.generation, entry.status};
+    // The kernel made the root before it could be told of a generation: its own is 0.
+    return NodeEntry{node, node.is_root() ? 0 : entry.id.generation, entry.status};
 }
 
 Result<NodeEntry> MountContext::past_entry(Epoch epoch, const PastEntry& entry) const {

@@ -14,6 +14,7 @@
 #include "fuse/notifications.h"
 #include "fuse/open_directories.h"
 #include "fuse/open_files.h"
+#include "fuse/reconnections.h"
 #include "fuse/reply.h"
 #include "fuse/request_counters.h"
 #include "fuse/task_thread.h"
@@ -53,7 +54,10 @@ class MountContext {
         return fuse_req_ctx(request.raw())->pid == flushing_thread_.load();
     }
 
-    // --- from nodes to objects; ESTALE for nodes that are not known
+    Reconnections& reconnections() { return reconnections_; }
+
+    // --- from nodes to objects. Nodes that the kernel has forgotten, or had before a restart, are
+    // found again by their inode number; ESTALE where nothing in the share has it
     // -------------------------------
     Result<ObjectId> live_object(NodeId node) const;
     Result<PastObject> past_object(NodeId node) const;
@@ -80,6 +84,7 @@ class MountContext {
     OpenDirectories open_directories_;
     RequestCounters counters_;
     Notifications notifications_;
+    Reconnections reconnections_;
     TaskThread snapshot_thread_;
     std::atomic<pid_t> flushing_thread_ = 0;
 };

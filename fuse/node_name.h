@@ -11,4 +11,7 @@ inline constexpr std::size_t kLongestName = 255;  // NAME_MAX of every filesyste
 // it is empty, ".", ".." or contains '/'.
 int check_name(std::string_view name);
 
+// "." or "..".
+constexpr bool is_dots(std::string_view name) { return name == "." || name == ".."; }
+
 }  // namespace umbra

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "fuse/node_name.h"
+#include "fuse/snapshots_directory.h"
 
 namespace umbra::snapshot_view {
 
@@ -20,21 +21,30 @@ Result<NodeEntry> entry_by_id(MountContext& context, Epoch epoch, ObjectId id) {
     return context.past_entry(epoch, PastEntry{id, status});
 }
 
-// The directory that a directory of a snapshot was found in. It never changes, so the node table
-// knows it.
-Result<NodeEntry> parent_entry(MountContext& context, NodeId node, Epoch epoch) {
-    if (context.numbering().is_any_root(node)) return errno_only(ESTALE);
+// The directory that a directory of a snapshot was in. It never changes, so the node table knows
+// it, unless the kernel found the directory by a file handle.
+Result<NodeId> parent_of(MountContext& context, NodeId node, const PastObject& directory) {
+    const NodeNumbering& numbering = context.numbering();
+    if (numbering.is_any_root(node)) return NodeId::snapshots_directory();
     const auto known = context.nodes().find(node);
-    if (!known) return errno_only(ESTALE);
-    UMBRA_ASSIGN(const PastObject parent, context.past_object(known->parent));
-    return entry_by_id(context, epoch, parent.id);
+    if (known && known->parent != node) return known->parent;
+    UMBRA_ASSIGN(const ObjectId parent,
+                 context.volume().past(directory.epoch).parent(directory.id));
+    return numbering.past(directory.epoch, parent.inode);
+}
+
+Result<NodeEntry> parent_entry(MountContext& context, NodeId node, const PastObject& directory) {
+    UMBRA_ASSIGN(const NodeId parent, parent_of(context, node, directory));
+    if (parent.is_snapshots_directory()) return snapshots_directory::own_entry(context);
+    UMBRA_ASSIGN(const PastObject object, context.past_object(parent));
+    return entry_by_id(context, object.epoch, object.id);
 }
 
 Result<NodeEntry> look(MountContext& context, NodeId directory, std::string_view name) {
     UMBRA_ASSIGN(const PastObject object, context.past_object(directory));
     // "." and ".." come for NFS file handles whose inode the kernel has dropped.
     if (name == ".") return entry_by_id(context, object.epoch, object.id);
-    if (name == "..") return parent_entry(context, directory, object.epoch);
+    if (name == "..") return parent_entry(context, directory, object);
     if (const int code = check_name(name)) return errno_only(code);
     UMBRA_ASSIGN(const PastEntry found,
                  context.volume().past(object.epoch).lookup(object.id, std::string(name)));
@@ -93,20 +103,11 @@ class PastDirectory final : public DirectoryReader {
     DirectoryItem item_;
 };
 
-ino_t parent_inode(MountContext& context, NodeId node) {
-    const NodeNumbering& numbering = context.numbering();
-    if (numbering.is_any_root(node)) {
-        return numbering.shown_inode(NodeId::snapshots_directory());
-    }
-    const auto known = context.nodes().find(node);
-    return numbering.shown_inode(known ? known->parent : node);
-}
-
 }  // namespace
 
 void lookup(Request& request, NodeId directory, const char* name) {
     const auto entry = look(request.context(), directory, name);
-    if (entry) return request.entry(*entry, directory);
+    if (entry) return request.entry(*entry, is_dots(name) ? entry->node : directory);
     entry.error().code == ENOENT ? request.absent() : request.error(entry.error());
 }
 
@@ -165,9 +166,10 @@ void lseek(Request& request, const FileHandle& handle, off_t offset, int whence)
 Result<std::unique_ptr<DirectoryReader>> open_directory(MountContext& context, NodeId node) {
     UMBRA_ASSIGN(const PastObject object, context.past_object(node));
     UMBRA_ASSIGN(auto entries, context.volume().past(object.epoch).list(object.id));
+    const auto parent = parent_of(context, node, object);
     return std::make_unique<PastDirectory>(context, object.epoch, std::move(entries),
                                            context.numbering().shown_inode(node),
-                                           parent_inode(context, node));
+                                           context.numbering().shown_inode(parent.value_or(node)));
 }
 
 Result<NodeEntry> root_entry(MountContext& context, Epoch epoch) {

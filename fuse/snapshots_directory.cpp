@@ -35,11 +35,6 @@ Result<struct stat> own_status(MountContext& context) {
     return status;
 }
 
-Result<NodeEntry> own_entry(MountContext& context) {
-    UMBRA_ASSIGN(const struct stat status, own_status(context));
-    return NodeEntry{NodeId::snapshots_directory(), 0, status};
-}
-
 // Runs on the snapshot thread, which no exception may end.
 template <typename Task>
 void later(Request& request, Task task) {
@@ -135,6 +130,11 @@ class SnapshotList final : public DirectoryReader {
 
 }  // namespace
 
+Result<NodeEntry> own_entry(MountContext& context) {
+    UMBRA_ASSIGN(const struct stat status, own_status(context));
+    return NodeEntry{NodeId::snapshots_directory(), 0, status};
+}
+
 void lookup_self(Request& request) {
     const auto entry = own_entry(request.context());
     if (!entry) return request.error(entry.error());
@@ -147,7 +147,10 @@ void lookup(Request& request, const char* name) {
     if (std::strcmp(name, "..") == 0) {
         const auto root = context.live().lookup_self(context.live().root());
         if (!root) return request.error(root.error());
-        return request.entry({NodeId::root(), root->id.generation, root->status}, NodeId::root());
+        const auto entry = context.live_entry(*root);
+        if (!entry) return request.error(entry.error());
+        context.reconnections().begin(fuse_req_ctx(request.raw())->pid);
+        return request.entry(*entry, NodeId::root());
     }
     if (const int code = check_name(name)) return request.error(code);
     const auto snapshot = context.volume().catalog().find_name(name);

@@ -20,6 +20,8 @@
 
 namespace umbra::snapshots_directory {
 
+// What the kernel is to know of .snapshots itself.
+Result<NodeEntry> own_entry(MountContext& context);
 // .snapshots itself, looked up in the live root.
 void lookup_self(Request& request);
 // A token or label in it.

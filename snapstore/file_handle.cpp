@@ -8,6 +8,8 @@
 #include <cstring>
 #include <vector>
 
+#include "snapstore/xfs_generation.h"
+
 namespace umbra {
 
 namespace {
@@ -57,6 +59,7 @@ Result<HandleCodec> HandleCodec::learn(int directory_fd, const std::string& path
         if (errno == EOPNOTSUPP) return refused();
         return errno_error(errno, "reading the file handle of " + path);
     }
+    codec.is_xfs_ = filesystem.f_type == XFS_SUPER_MAGIC;
     codec.type_ = buffer.get()->handle_type;
     codec.bytes_ = buffer.get()->handle_bytes;
     if (filesystem.f_type == TMPFS_MAGIC && codec.bytes_ == 12)
@@ -99,6 +102,19 @@ Result<ObjectId> HandleCodec::identify_at(int directory_fd, const char* name, in
             return ObjectId{load<std::uint64_t>(bytes), load<std::uint32_t>(bytes + 16)};
     }
     return errno_only(EXDEV);
+}
+
+Result<ObjectId> HandleCodec::find_inode(int filesystem_fd, std::uint64_t inode) const {
+    if (layout_ == Layout::kTmpfs) return errno_only(ESTALE);
+    if (layout_ == Layout::kInode32 && inode > UINT32_MAX) return errno_only(ESTALE);
+    ObjectId id{inode, 0};  // on ext4 and btrfs generation 0 fits any
+    if (is_xfs_) {
+        UMBRA_ASSIGN(id.generation, xfs_generation(filesystem_fd, inode));
+    }
+    UMBRA_ASSIGN(const UniqueFd fd, open(filesystem_fd, id, O_PATH | O_NOFOLLOW));
+    UMBRA_ASSIGN(id, identify(fd.get()));
+    if (id.inode != inode) return errno_only(ESTALE);
+    return id;
 }
 
 Result<UniqueFd> HandleCodec::open(int mount_fd, ObjectId id, int flags) const {

@@ -26,6 +26,11 @@ class HandleCodec {
     Result<ObjectId> identify(int directory_fd, const char* name) const;
     Result<ObjectId> identify(int fd) const;
 
+    // The object that has an inode number now, whatever its generation. It may be anywhere on the
+    // filesystem (on btrfs: the subvolume). `filesystem_fd`: a descriptor there that is not O_PATH.
+    // ESTALE when there is none, and on tmpfs, which cannot tell.
+    Result<ObjectId> find_inode(int filesystem_fd, std::uint64_t inode) const;
+
     // Opens an object; flags as open(2). ESTALE when it is gone.
     Result<UniqueFd> open(int mount_fd, ObjectId id, int flags) const;
 
@@ -39,6 +44,7 @@ class HandleCodec {
     int type_ = 0;
     unsigned bytes_ = 0;
     int mount_id_ = 0;
+    bool is_xfs_ = false;          // where the generation of a handle must be right, not left open
     std::uint64_t subvolume_ = 0;  // btrfs: root_objectid, the same for the whole share
 };
 

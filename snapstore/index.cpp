@@ -249,6 +249,39 @@ Result<std::optional<IndexedAttributes>> Index::attributes(ObjectId object, Epoc
     return std::optional(IndexedAttributes{found->first, get_place(reader)});
 }
 
+Result<std::optional<ObjectId>> Index::object_with_attributes(std::uint64_t inode, Epoch from) {
+    rocksdb::ReadOptions over_generations;  // each generation has a prefix of its own
+    over_generations.total_order_seek = true;
+    const std::unique_ptr<rocksdb::Iterator> iterator(
+        implementation_->database->NewIterator(over_generations));
+    std::optional<ObjectId> found;
+    Epoch found_epoch = 0;
+    ObjectId wanted{inode, 0};
+    while (true) {
+        iterator->Seek(attributes_key(wanted, from));
+        if (!iterator->Valid()) break;
+        const std::string_view key = view(iterator->key());
+        const auto object = key_object(key);
+        if (key.front() != static_cast<char>(KeyKind::kAttributes) || !object ||
+            object->inode != inode)
+            break;
+        if (*object != wanted) {  // perhaps at one of its older records
+            wanted = *object;
+            continue;
+        }
+        const Epoch epoch = *key_epoch(key);
+        if (!found || epoch < found_epoch) {
+            found = object;
+            found_epoch = epoch;
+        }
+        if (wanted.generation == UINT32_MAX) break;
+        ++wanted.generation;
+    }
+    if (!iterator->status().ok())
+        return index_error(iterator->status(), "looking for an inode number");
+    return found;
+}
+
 Result<std::optional<IndexedContent>> Index::content(ObjectId object, Epoch from) {
     UMBRA_ASSIGN(auto found,
                  seek(object_key_prefix(KeyKind::kContent, object), content_key(object, from)));

@@ -70,6 +70,8 @@ class Index {
     Result<std::optional<IndexedEntry>> entry(ObjectId directory, const std::string& name,
                                               Epoch from);
     Result<std::optional<IndexedAttributes>> attributes(ObjectId object, Epoch from);
+    // The object with this inode number whose attributes record has the smallest epoch >= `from`.
+    Result<std::optional<ObjectId>> object_with_attributes(std::uint64_t inode, Epoch from);
     Result<std::optional<IndexedContent>> content(ObjectId object, Epoch from);
     Result<std::optional<IndexedBlock>> block(ObjectId object, std::uint64_t block, Epoch from);
     // The same for neighbouring blocks with one pass; result[i] is block first+i.

@@ -69,6 +69,12 @@ std::optional<Epoch> key_epoch(std::string_view key) {
     return get_big_endian(key.substr(key.size() - 8));
 }
 
+std::optional<ObjectId> key_object(std::string_view key) {
+    if (key.size() < kKeyPrefixSize) return std::nullopt;
+    return ObjectId{get_big_endian(key.substr(1, 8)),
+                    static_cast<std::uint32_t>(get_big_endian(key.substr(9, 4)))};
+}
+
 std::optional<std::string_view> entry_key_name(std::string_view key) {
     if (key.size() < kKeyPrefixSize + 1 + 1 + 8 || key[0] != static_cast<char>(KeyKind::kEntry))
         return std::nullopt;

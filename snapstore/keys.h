@@ -35,6 +35,8 @@ std::string meta_key(std::string_view name);
 
 // The epoch that ends every key of kinds A, C, E, X.
 std::optional<Epoch> key_epoch(std::string_view key);
+// The object of a key of kinds A, B, C, E, X.
+std::optional<ObjectId> key_object(std::string_view key);
 std::optional<std::string_view> entry_key_name(std::string_view key);
 std::optional<std::uint64_t> extent_key_block(std::string_view key);
 

@@ -85,6 +85,9 @@ class LiveTree {
     Result<Entry> lookup(ObjectId directory, const std::string& name);
     Result<Entry> lookup_self(ObjectId object);       // "." : refreshes identity and stat
     Result<Entry> lookup_parent(ObjectId directory);  // ".." : stays inside the share
+    // The object that has this inode number now (node ids carry no more). ESTALE unless it is one
+    // of the share: not outside of it, not below .umbra, not removed.
+    Result<ObjectId> find_inode(std::uint64_t inode);
     Result<struct stat> status(ObjectId object);
     Result<struct stat> status_of(const OpenFile& file);
     Result<std::string> read_link(ObjectId object);

@@ -139,6 +139,7 @@ Result<void> LiveTree::set_extended_flags(ObjectId object, const struct fsxattr&
     return change(core_, [&](Preserver& preserver) -> Result<void> {
         UMBRA_ASSIGN(auto fd, open_for_ioctl(core_.mount, object));
         UMBRA_TRY(preserve_attributes(preserver, object, fd.get()));
+        core_.settle(object);  // as above
         struct fsxattr value = flags;
         if (ioctl(fd.get(), FS_IOC_FSSETXATTR, &value) != 0) return errno_only(errno);
         return {};

@@ -114,6 +114,38 @@ Result<PastEntry> PastTree::lookup(ObjectId directory, const std::string& name) 
     return PastEntry{found->id, status_then};
 }
 
+// A directory that was renamed since has a record that says where it was; one without a record is
+// where it was then.
+Result<ObjectId> PastTree::parent(ObjectId directory) {
+    auto then = attributes(directory);
+    if (then && then->location.known()) return then->location.parent;
+    auto live = core_->live.lookup_parent(directory);
+    then = attributes(directory);  // renamed while we looked?
+    if (!then) return forward_error(then);
+    if (then->location.known()) return then->location.parent;
+    UMBRA_ASSIGN(auto record, core_->index->attributes(directory, snapshot_));
+    if (record) return errno_only(ESTALE);  // it does not say where the directory was
+    UMBRA_TRY(check_alive());
+    if (!live) return forward_error(live);
+    return live->id;
+}
+
+// What is gone or has changed since has a record of its attributes. Where the inode number was used
+// again, the oldest record is that of the object that was there at the snapshot.
+Result<ObjectId> PastTree::find_inode(std::uint64_t inode) {
+    if (core_->without_diff_area) return errno_only(ESTALE);
+    const auto look = [&] { return core_->index->object_with_attributes(inode, snapshot_); };
+    UMBRA_ASSIGN(auto recorded, look());
+    if (!recorded) {
+        auto live = core_->live.find_inode(inode);
+        UMBRA_ASSIGN(recorded, look());  // changed while we looked?
+        UMBRA_TRY(check_alive());
+        if (!recorded) return live;
+    }
+    UMBRA_TRY(check_alive());
+    return *recorded;
+}
+
 Result<Attributes> PastTree::attributes(ObjectId object) {
     if (core_->without_diff_area) return errno_only(ESTALE);
     UMBRA_ASSIGN(auto record, core_->index->attributes(object, snapshot_));

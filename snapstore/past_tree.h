@@ -46,6 +46,11 @@ class PastTree {
     ObjectId root() const;
 
     Result<PastEntry> lookup(ObjectId directory, const std::string& name);
+    // The directory that a directory was in; not for the root.
+    Result<ObjectId> parent(ObjectId directory);
+    // The object that had this inode number (node ids carry no more). ESTALE where none is known
+    // that can have been in the share.
+    Result<ObjectId> find_inode(std::uint64_t inode);
     Result<struct stat> status(ObjectId object);
     Result<Attributes> attributes(ObjectId object);  // stat, xattrs, target and location
     Result<std::string> read_link(ObjectId object);

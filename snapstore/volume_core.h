@@ -15,6 +15,7 @@
 #include "snapstore/deferred_writes.h"
 #include "snapstore/epoch_gate.h"
 #include "snapstore/index.h"
+#include "snapstore/inode_search.h"
 #include "snapstore/limbo.h"
 #include "snapstore/live_mount.h"
 #include "snapstore/name_locks.h"
@@ -64,6 +65,7 @@ class VolumeCore {
     std::atomic<std::uint64_t> deletions{0};
     std::atomic<std::uint64_t> index_bytes{0};  // as last measured
 
+    InodeSearch inode_search;
     LiveTree live{*this};
 
     void tell(Event::Severity severity, std::string name, std::string message) const {
