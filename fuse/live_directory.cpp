@@ -83,6 +83,18 @@ class LiveDirectory final : public DirectoryReader {
     alignas(dirent64) std::array<char, 16384> buffer_;
 };
 
+// A directory that was removed while somebody works in it: below, it is no more.
+class RemovedDirectory final : public DirectoryReader {
+   public:
+    Result<void> seek(off_t /*position*/) override { return {}; }
+    Result<const DirectoryItem*> current() override { return nullptr; }
+    void advance() override {}
+    Result<NodeEntry> entry_of(const DirectoryItem& /*item*/) override {
+        return errno_only(ENOENT);
+    }
+    bool cacheable() const override { return false; }
+};
+
 // The root with .snapshots before everything else.
 class RootWithSnapshots final : public DirectoryReader {
    public:
@@ -129,8 +141,12 @@ class RootWithSnapshots final : public DirectoryReader {
 Result<std::unique_ptr<DirectoryReader>> open_live_directory(MountContext& context, NodeId node,
                                                              bool with_snapshots) {
     UMBRA_ASSIGN(const ObjectId object, context.live_object(node));
-    UMBRA_ASSIGN(UniqueFd fd, context.live().open_directory(object));
-    auto directory = std::make_unique<LiveDirectory>(context, node, object, std::move(fd));
+    auto fd = context.live().open_directory(object);
+    if (!fd && fd.error().code == ESTALE && context.nodes().removed_directory(node)) {
+        return std::make_unique<RemovedDirectory>();
+    }
+    if (!fd) return forward_error(fd);
+    auto directory = std::make_unique<LiveDirectory>(context, node, object, std::move(*fd));
     if (with_snapshots) return std::make_unique<RootWithSnapshots>(context, std::move(directory));
     return directory;
 }

@@ -1,5 +1,9 @@
 // setxattr, getxattr, listxattr, removexattr
+#include <sys/stat.h>
+
+#include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -8,13 +12,45 @@
 
 namespace umbra::operations {
 
+namespace {
+
+// Is the caller in this group by one of his supplementary groups? Those do not come with a request,
+// the kernel has to be asked.
+bool has_supplementary_group(const Request& request, gid_t group) {
+    std::vector<gid_t> groups(64);
+    for (;;) {
+        const int count =
+            fuse_req_getgroups(request.raw(), static_cast<int>(groups.size()), groups.data());
+        if (count < 0) return false;  // a process that is not to be seen here
+        const bool all = static_cast<std::size_t>(count) <= groups.size();
+        groups.resize(static_cast<std::size_t>(count));
+        if (all) return std::find(groups.begin(), groups.end(), group) != groups.end();
+    }
+}
+
+// An access ACL takes set-group-ID from a file unless the caller is in its group.
+Caller caller_with_group_of(const Request& request, ObjectId object) {
+    Caller caller = request.caller();
+    const auto status = request.context().live().status(object);
+    if (caller.uid != 0 && status && (status->st_mode & S_ISGID) != 0 &&
+        has_supplementary_group(request, status->st_gid)) {
+        caller.gid = status->st_gid;
+    }
+    return caller;
+}
+
+}  // namespace
+
 void setxattr(Request& request, fuse_ino_t node, const char* name, const char* value,
               std::size_t size, int flags) {
     MountContext& context = request.context();
     const auto object = context.live_object(NodeId(node));
     if (!object) return request.error(object.error());
-    request.done_or_error(context.live().set_extended(*object, name, std::string(value, size),
-                                                      flags, request.caller()));
+    const Caller caller = std::strcmp(name, "system.posix_acl_access") == 0
+                              ? caller_with_group_of(request, *object)
+                              : request.caller();
+    request.done_or_error(
+        context.live().set_extended(*object, name, std::string(value, size), flags, caller));
 }
 
 void removexattr(Request& request, fuse_ino_t node, const char* name) {

@@ -93,6 +93,12 @@ void access_acls(Parity& parity) {
             record.stat("a");
         });
     parity.add(
+        "set-group-id and ACLs of the file's own group", [] { make::file("a", "x", 02755); },
+        [](Record& record) {
+            set(record, "a", ACL_TYPE_ACCESS, "u::rwx,u:1001:r--,g::r-x,m::r-x,o::r-x");
+            record.stat("a");
+        });
+    parity.add(
         "bad ones",
         [] {
             make::file("a", "x");

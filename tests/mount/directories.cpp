@@ -234,6 +234,10 @@ void moving(Parity& parity) {
             struct stat status {};
             record("stat .", ::stat(".", &status));
             record("stat ..", ::stat("..", &status));
+            const int fd = record.fd("open .", ::open(".", O_RDONLY | O_DIRECTORY));
+            char names[4096];
+            record("list", ::getdents64(fd, names, sizeof names));
+            record("fsync", ::fsync(fd));
         });
     parity
         .add("a deep tree", nothing,

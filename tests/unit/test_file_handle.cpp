@@ -31,8 +31,9 @@ ino_t inode_of(const fs::path& path) {
     return status.st_ino;
 }
 
-// What must hold for the handles of any filesystem.
-void check_handles(const fs::path& folder) {
+// What must hold for the handles of any filesystem; `by_inode`: that can tell who has an inode
+// number.
+void check_handles(const fs::path& folder, bool by_inode) {
     auto mount = must(LiveMount::open(folder));
     int root = mount.root.get();
     CHECK(mount.root_id.inode == inode_of(folder));
@@ -52,6 +53,9 @@ void check_handles(const fs::path& folder) {
         REQUIRE(::fstatat(fd.get(), "", &status, AT_EMPTY_PATH) == 0);
         CHECK(status.st_ino == id.inode);
         CHECK(must(mount.codec.identify(fd.get())) == id);
+        const auto found = mount.codec.find_inode(root, id.inode);
+        if (by_inode) CHECK(must(found) == id);
+        if (!by_inode) CHECK(code_of(found) == ESTALE);
         auto location = locate(mount, id, fd.get());
         CHECK(location.parent == mount.root_id);
         CHECK(location.name == name);
@@ -74,6 +78,9 @@ void check_handles(const fs::path& folder) {
     fs::remove(folder / "second");
     fs::remove(folder / "directory" / "renamed");
     CHECK(code_of(mount.open_object(id, O_RDONLY)) == ESTALE);
+    CHECK(code_of(mount.codec.find_inode(root, id.inode)) == ESTALE);
+    for (const std::uint64_t nobodys : {0ull, 1ull << 31, 1ull << 41, ~0ull})
+        CHECK(code_of(mount.codec.find_inode(root, nobodys)) == ESTALE);
     for (int i = 0; i < 50; ++i) {
         write_file(folder / "next", "other");
         CHECK(must(mount.codec.identify(root, "next")) != id);
@@ -89,7 +96,7 @@ void check_handles(const fs::path& folder) {
 TEST_SUITE("file handle") {
     TEST_CASE("objects of tmpfs are identified and opened without a table") {
         TempDir folder;
-        check_handles(folder.path());
+        check_handles(folder.path(), false);
     }
 
     TEST_CASE("objects of ext4, XFS and btrfs are identified and opened without a table") {
@@ -98,7 +105,7 @@ TEST_SUITE("file handle") {
             INFO(to_string(type));
             RamImage image(type, 64);
             fs::create_directory(image.path() / "share");
-            check_handles(image.path() / "share");
+            check_handles(image.path() / "share", true);
         }
     }
 

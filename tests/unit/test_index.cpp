@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <random>
 #include <set>
 #include <string>
@@ -90,6 +91,32 @@ TEST_SUITE("index") {
             CHECK(must(index->block(kFile, 7, 4))->hole);
             must(index->flush());
             index.open();
+        }
+    }
+
+    TEST_CASE("who had an inode number is told by the oldest record from a snapshot on") {
+        TestIndex index;
+        index.write([](IndexBatch& batch) {
+            batch.put_attributes({20, 7}, {3, {}});  // used three times, generations are no order
+            batch.put_attributes({20, 7}, {4, {}});
+            batch.put_attributes({20, UINT32_MAX}, {6, {}});
+            batch.put_attributes({20, 0}, {9, {}});
+            batch.put_attributes({21, 0}, {1, {}});
+            batch.put_attributes({19, UINT32_MAX}, {1, {}});
+        });
+        const auto generation_at = [&](Epoch from) -> std::optional<std::uint32_t> {
+            const auto object = must(index->object_with_attributes(20, from));
+            if (!object) return std::nullopt;
+            CHECK(object->inode == 20);
+            return object->generation;
+        };
+        for (int round = 0; round < 2; ++round) {
+            for (const Epoch from : {0, 3, 4}) CHECK(generation_at(from) == 7);
+            for (const Epoch from : {5, 6}) CHECK(generation_at(from) == UINT32_MAX);
+            for (const Epoch from : {7, 9}) CHECK(generation_at(from) == 0);
+            CHECK_FALSE(generation_at(10).has_value());
+            CHECK_FALSE(must(index->object_with_attributes(22, 0)).has_value());
+            must(index->flush());
         }
     }
 

@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -52,6 +53,35 @@ TEST_SUITE("node table") {
         CHECK(table.size() == 0);
         table.remember(kNode, 6, kParent);
         CHECK(table.find(kNode)->generation == 6);
+    }
+
+    TEST_CASE("a node found by \".\" keeps the directory it was found in before") {
+        NodeTable table;
+        table.remember(kNode, 5, kNode);
+        CHECK(table.find(kNode)->parent == kNode);
+        table.remember(kNode, 5, kParent);
+        table.remember(kNode, 5, kNode);
+        CHECK(table.find(kNode)->parent == kParent);
+    }
+
+    TEST_CASE("what a removed directory was is known until it is forgotten or its number reused") {
+        NodeTable table;
+        struct stat status {};
+        status.st_mode = S_IFDIR | 0751;
+        table.keep_removed_directory(kNode, 5, status);
+        CHECK_FALSE(table.removed_directory(kNode).has_value());
+        table.remember(kNode, 5, kParent);
+        table.keep_removed_directory(kNode, 4, status);
+        CHECK_FALSE(table.removed_directory(kNode).has_value());
+        table.keep_removed_directory(kNode, 5, status);
+        REQUIRE(table.removed_directory(kNode).has_value());
+        CHECK(table.removed_directory(kNode)->st_mode == (S_IFDIR | 0751));
+        table.forget(kNode, 1);
+        CHECK_FALSE(table.removed_directory(kNode).has_value());
+        table.remember(kNode, 5, kParent);
+        table.keep_removed_directory(kNode, 5, status);
+        table.remember(kNode, 6, kParent);
+        CHECK_FALSE(table.removed_directory(kNode).has_value());
     }
 
     TEST_CASE("an inode number used again has its new generation and one common count") {
