@@ -335,9 +335,10 @@ TEST_SUITE("diff_area") {
                  });
              }},
         };
-        for (const auto& [name, fault] : faults) {
+        for (const auto& fault : faults) {
+            const std::string& name = fault.first;
             CAPTURE(name);
-            fault();
+            fault.second();
             const auto result = umbra({"mount", share.string()});
             INFO(result.err);
             REQUIRE(result.exit_code == 0);

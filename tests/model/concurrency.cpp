@@ -332,10 +332,11 @@ void run_concurrency(FilesystemType type, std::chrono::milliseconds usual) {
                 static_cast<unsigned long long>(made));
     const auto check_all = [&](const std::string& occasion) {
         CAPTURE(occasion);
-        for (const auto& [token, picture] : pictures) {
+        for (const auto& taken : pictures) {
+            const auto& token = taken.first;
             CAPTURE(token);
             check_snapshot(share.mount().snapshot_path(token), token, problems);
-            CHECK(differences(picture, capture(share.mount().snapshot_path(token))) ==
+            CHECK(differences(taken.second, capture(share.mount().snapshot_path(token))) ==
                   kNoDifferences);
         }
         CHECK(problems.all() == "");

@@ -20,13 +20,18 @@ namespace {
 
 namespace fs = std::filesystem;
 
+struct Outcome {
+    const char* call;
+    int error;
+};
+
 int errno_of(long result) { return result == -1 ? errno : 0; }
 
 // What would have to exist is not there.
 void check_absent(const std::string& hidden, const std::string& live) {
     struct stat status {};
     char buffer[64];
-    const std::pair<const char*, int> results[] = {
+    const Outcome results[] = {
         {"stat", errno_of(::stat(hidden.c_str(), &status))},
         {"lstat", errno_of(::lstat(hidden.c_str(), &status))},
         {"access", errno_of(::access(hidden.c_str(), F_OK))},
@@ -51,14 +56,14 @@ void check_absent(const std::string& hidden, const std::string& live) {
         {"exchange to",
          errno_of(::renameat2(AT_FDCWD, live.c_str(), AT_FDCWD, hidden.c_str(), RENAME_EXCHANGE))},
     };
-    for (const auto& [call, error] : results) {
-        CHECK_MESSAGE(errno_name(error) == "ENOENT", call << " of " << hidden);
+    for (const auto& result : results) {
+        CHECK_MESSAGE(errno_name(result.error) == "ENOENT", result.call << " of " << hidden);
     }
 }
 
 // What would make it does not.
 void check_cannot_be_made(const std::string& hidden, const std::string& live) {
-    const std::pair<const char*, int> results[] = {
+    const Outcome results[] = {
         {"create", errno_of(::open(hidden.c_str(), O_CREAT | O_WRONLY, 0644))},
         {"create exclusively", errno_of(::open(hidden.c_str(), O_CREAT | O_EXCL | O_WRONLY, 0644))},
         {"mkdir", errno_of(::mkdir(hidden.c_str(), 0755))},
@@ -69,9 +74,9 @@ void check_cannot_be_made(const std::string& hidden, const std::string& live) {
         {"rename to without replacing",
          errno_of(::renameat2(AT_FDCWD, live.c_str(), AT_FDCWD, hidden.c_str(), RENAME_NOREPLACE))},
     };
-    for (const auto& [call, error] : results) {
-        CHECK_MESSAGE(error != 0, call << " of " << hidden << " succeeded");
-        CHECK_MESSAGE(error != EIO, call << " of " << hidden << " failed with EIO");
+    for (const auto& result : results) {
+        CHECK_MESSAGE(result.error != 0, result.call << " of " << hidden << " succeeded");
+        CHECK_MESSAGE(result.error != EIO, result.call << " of " << hidden << " failed with EIO");
     }
 }
 

@@ -89,7 +89,9 @@ void check_inodes(History& history) {
     for (const auto& one : history.taken()) {
         numbers.emplace_back();
         const Tree now = picture_of(history.umbra().snapshot_path(one.token));
-        for (const auto& [path, node] : now.nodes) {
+        for (const auto& named : now.nodes) {
+            const auto& path = named.first;
+            const auto& node = named.second;
             for (size_t other = 0; other + 1 < numbers.size(); ++other) {
                 CHECK_MESSAGE(numbers[other].count(node.inode) == 0,
                               one.token << "/" << path << " has an inode number that "
