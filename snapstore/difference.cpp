@@ -202,7 +202,16 @@ Result<void> DifferenceFinder::list_object(ObjectId object, const Location& loca
                           {}};
     UMBRA_ASSIGN(difference.old_size, size_at(from_, object, still->type));
     UMBRA_ASSIGN(difference.new_size, size_at(to_, object, still->type));
-    if (differences_.count(difference.path) == 0) report(std::move(difference));
+    if (auto told = differences_.find(difference.path); told != differences_.end()) {
+        if (told->second.kind != DifferenceKind::kRemoved) return {};
+        // Folders that changed places brought it to where the removed one was: the path shows
+        // something else now, as in list_names().
+        difference.kind = told->second.type == difference.type ? DifferenceKind::kModified
+                                                               : DifferenceKind::kTypeChanged;
+        difference.content_changed = true;
+        difference.old_size = told->second.old_size;
+    }
+    report(std::move(difference));
     return {};
 }
 

@@ -115,14 +115,30 @@ std::string check_difference(const Picture& from, const Picture& to,
     std::set<std::string> renamed_to;
     for (const auto& difference : found)
         if (difference.kind == DifferenceKind::kRenamed) renamed_to.insert(difference.path);
-    for (const auto& [path, inode] : gone)
-        if (skipped.count(path) == 0 && renamed_to.count(path) == 0)
+    // Renamed folders may bring a changed object to the path of a removed one: that is told once.
+    std::set<std::string> kept, brought;
+    for (const auto& [name, path] : after)
+        if (before.count(name) != 0) kept.insert(path);
+    for (const auto& [path, inode] : gone) {
+        if (skipped.count(path) != 0 || renamed_to.count(path) != 0) continue;
+        auto it = by_path.find(path);
+        if (kept.count(path) == 0 || it == by_path.end() ||
+            it->second.kind == DifferenceKind::kRemoved) {
             expect(path, DifferenceKind::kRemoved, "", false, "removed");
+            continue;
+        }
+        bool same_type = (from.at(path).mode & S_IFMT) == (to.at(path).mode & S_IFMT);
+        expect(path, same_type ? DifferenceKind::kModified : DifferenceKind::kTypeChanged, "", true,
+               "modified (brought)");
+        brought.insert(path);
+    }
 
     // Objects that kept their names.
     for (const auto& [name, old_path] : before) {
         auto still = after.find(name);
-        if (still == after.end() || skipped.count(still->second) != 0) continue;
+        if (still == after.end() || skipped.count(still->second) != 0 ||
+            brought.count(still->second) != 0)
+            continue;
         const PictureNode& a = from.at(old_path);
         const PictureNode& b = to.at(still->second);
         if (a.content != b.content)

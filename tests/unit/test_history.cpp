@@ -119,6 +119,26 @@ TEST_SUITE("difference") {
                     "renamed 'renamed' from 'plain' 1 -> 1"});
     }
 
+    TEST_CASE("what changed in folders that changed places is told where something was removed") {
+        TestVolume volume;
+        for (const std::string name : {"a", "b"}) {
+            volume.make_directory(name);
+            volume.put(name + "/file", name == "a" ? "1" : "123");
+            volume.put(name + "/unchanged", name);
+        }
+        volume.put("a/sort", "1");
+        volume.make_directory("b/sort");
+        auto first = volume.snapshot();
+        for (const char* name : {"a/file", "a/unchanged", "a/sort"}) volume.remove(name);
+        volume.write("b/file", 3, "45");
+        set_mode(volume, "b/sort", 0700);
+        must(volume.live().rename(volume.id(""), "a", volume.id(""), "b", RENAME_EXCHANGE));
+        CHECK(told(volume, first.epoch) ==
+              Lines{"renamed 'a' from 'b'", "modified 'a/file' (content) 1 -> 5",
+                    "type changed 'a/sort' (content) 1 ->", "removed 'a/unchanged' 1 ->",
+                    "renamed 'b' from 'a'"});
+    }
+
     TEST_CASE("a new directory is told with all that is in it; what was moved there is a rename") {
         TestVolume volume;
         volume.put("file", "12");
