@@ -35,6 +35,12 @@ struct Guarded<operation, handler> {
 template <Operation operation, auto handler>
 constexpr auto guarded = &Guarded<operation, handler>::call;
 
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define UMBRA_THREAD_SANITIZER
+#endif
+#endif
+
 // What libfuse switches on by itself and Umbra does not want is switched off again: the reasons are
 // beside each.
 void init(void* userdata, fuse_conn_info* connection) {
@@ -53,6 +59,11 @@ void init(void* userdata, fuse_conn_info* connection) {
     fuse_unset_feature_flag(connection, FUSE_CAP_AUTO_INVAL_DATA);
     // With it every request, however small, would take the way through a pipe.
     fuse_unset_feature_flag(connection, FUSE_CAP_SPLICE_READ);
+#ifdef UMBRA_THREAD_SANITIZER
+    // A reply comes before the requests that the kernel sends because of it. The sanitizer sees
+    // that order in read() and write(), but not in splice().
+    fuse_unset_feature_flag(connection, FUSE_CAP_SPLICE_WRITE);
+#endif
     // Nothing here can be interrupted half-way; saves a lock shared by all requests.
     connection->no_interrupt = 1;
 }
