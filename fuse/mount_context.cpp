@@ -55,7 +55,7 @@ struct stat MountContext::shown_past(NodeId node, struct stat status) const {
     return status;
 }
 
-void MountContext::note_removed(const Removed& removed) {
+void MountContext::note_removed(Removed removed) {
     if (removed.directory) {
         struct stat status = *removed.directory;
         status.st_nlink = 0;
@@ -63,9 +63,13 @@ void MountContext::note_removed(const Removed& removed) {
             nodes_.keep_removed_directory(*node, removed.id.generation, status);
         }
     }
-    if (!removed.last_name || !removed.kept) return;
-    if (const auto node = numbering_.live(removed.id.inode)) {
+    if (!removed.last_name || removed.directory) return;
+    const auto node = numbering_.live(removed.id.inode);
+    if (!node) return;
+    if (removed.kept) {
         nodes_.set_unlinked(*node, removed.id.generation, true);
+    } else {
+        nodes_.keep_removed_file(*node, removed.id.generation, std::move(removed.fd));
     }
 }
 

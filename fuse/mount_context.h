@@ -71,7 +71,7 @@ class MountContext {
     struct stat shown_live(NodeId node, struct stat status) const;
     struct stat shown_past(NodeId node, struct stat status) const;
     // Remembers what an unlink or a rename did to a node.
-    void note_removed(const Removed& removed);
+    void note_removed(Removed removed);
 
    private:
     friend class FlushScope;

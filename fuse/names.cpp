@@ -79,8 +79,8 @@ void unlink(Request& request, fuse_ino_t parent, const char* name) {
     MountContext& context = request.context();
     const auto directory = directory_to_change(context, NodeId(parent), name);
     if (!directory) return request.error(directory.error());
-    const auto removed = context.live().unlink(*directory, name);
-    if (removed) context.note_removed(*removed);
+    auto removed = context.live().unlink(*directory, name);
+    if (removed) context.note_removed(std::move(*removed));
     request.done_or_error(removed);
 }
 
@@ -90,8 +90,8 @@ void rmdir(Request& request, fuse_ino_t parent, const char* name) {
     if (is_snapshots_name(NodeId(parent), name)) return request.error(EBUSY);
     const auto directory = directory_to_change(context, NodeId(parent), name);
     if (!directory) return request.error(directory.error());
-    const auto removed = context.live().remove_directory(*directory, name);
-    if (removed) context.note_removed(*removed);
+    auto removed = context.live().remove_directory(*directory, name);
+    if (removed) context.note_removed(std::move(*removed));
     request.done_or_error(removed);
 }
 
@@ -109,8 +109,8 @@ void rename(Request& request, fuse_ino_t parent, const char* name, fuse_ino_t ne
     if (!directory) return request.error(directory.error());
     const auto new_directory = directory_to_change(context, NodeId(new_parent), new_name);
     if (!new_directory) return request.error(new_directory.error());
-    const auto replaced = context.live().rename(*directory, name, *new_directory, new_name, flags);
-    if (replaced && *replaced) context.note_removed(**replaced);
+    auto replaced = context.live().rename(*directory, name, *new_directory, new_name, flags);
+    if (replaced && *replaced) context.note_removed(std::move(**replaced));
     request.done_or_error(replaced);
 }
 

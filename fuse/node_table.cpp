@@ -12,6 +12,7 @@ void NodeTable::remember(NodeId node, std::uint32_t generation, NodeId parent) {
         record.generation = generation;
         record.unlinked = false;
         shard.removed_directories.erase(node);
+        shard.removed_files.erase(node);
     }
     // A node found by "." says nothing of where it is.
     if (parent != node) record.parent = parent.value();
@@ -20,6 +21,7 @@ void NodeTable::remember(NodeId node, std::uint32_t generation, NodeId parent) {
 
 void NodeTable::forget(NodeId node, std::uint64_t count) {
     Shard& shard = shard_of(node);
+    UniqueFd removed;  // closed after the lock is given back: that may free a large file
     const std::lock_guard lock(shard.mutex);
     const auto position = shard.records.find(node);
     if (position == shard.records.end()) return;
@@ -29,6 +31,10 @@ void NodeTable::forget(NodeId node, std::uint64_t count) {
     } else {
         shard.records.erase(position);
         shard.removed_directories.erase(node);
+        if (const auto kept = shard.removed_files.find(node); kept != shard.removed_files.end()) {
+            removed = std::move(kept->second);
+            shard.removed_files.erase(kept);
+        }
     }
 }
 
@@ -64,6 +70,15 @@ std::optional<struct stat> NodeTable::removed_directory(NodeId node) const {
     const auto position = shard.removed_directories.find(node);
     if (position == shard.removed_directories.end()) return std::nullopt;
     return position->second;
+}
+
+void NodeTable::keep_removed_file(NodeId node, std::uint32_t generation, UniqueFd fd) {
+    Shard& shard = shard_of(node);
+    const std::lock_guard lock(shard.mutex);
+    const auto position = shard.records.find(node);
+    if (position == shard.records.end() || position->second.generation != generation) return;
+    if (shard.removed_files.size() >= kMostRemovedFiles) return;
+    shard.removed_files.insert_or_assign(node, std::move(fd));
 }
 
 std::size_t NodeTable::size() const {

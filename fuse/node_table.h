@@ -15,6 +15,7 @@
 #include <unordered_map>
 
 #include "fuse/node_id.h"
+#include "snapstore/unique_fd.h"
 
 namespace umbra {
 
@@ -47,6 +48,12 @@ class NodeTable {
     void keep_removed_directory(NodeId node, std::uint32_t generation, const struct stat& status);
     std::optional<struct stat> removed_directory(NodeId node) const;
 
+    // Keeps a removed file open until the kernel has forgotten it: an open(2) that found it by its
+    // name before it was removed must still succeed, and its inode number must not be used again
+    // while the kernel has a node of it. Does nothing for nodes that are not known, other
+    // generations, and beyond a bounded number of files.
+    void keep_removed_file(NodeId node, std::uint32_t generation, UniqueFd fd);
+
     std::size_t size() const;
 
    private:
@@ -60,8 +67,10 @@ class NodeTable {
         mutable std::mutex mutex;
         std::unordered_map<NodeId, Record, NodeIdHash> records;
         std::unordered_map<NodeId, struct stat, NodeIdHash> removed_directories;
+        std::unordered_map<NodeId, UniqueFd, NodeIdHash> removed_files;
     };
     static constexpr std::size_t kShards = 64;
+    static constexpr std::size_t kMostRemovedFiles = 16;  // of each shard
 
     Shard& shard_of(NodeId node) { return shards_[NodeIdHash{}(node) % kShards]; }
     const Shard& shard_of(NodeId node) const { return shards_[NodeIdHash{}(node) % kShards]; }

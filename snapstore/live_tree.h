@@ -49,6 +49,8 @@ struct Removed {
     bool last_name = false;
     bool kept = false;
     std::optional<struct stat> directory;  // of a removed directory: what it was last
+    UniqueFd fd;  // O_PATH, of what is gone with its last name: as long as it is open, the object
+                  // can be opened by its handle, and no other gets its inode number
 };
 
 // A live file held open. Destroying it closes the descriptor.

@@ -46,6 +46,16 @@ Result<void> refresh(Target& target) {
     return {};
 }
 
+Removed removed(Target target, bool kept) {
+    Removed result{target.id, true, kept, {}, {}};
+    if (S_ISDIR(target.status.st_mode))
+        result.directory = target.status;
+    else
+        result.last_name = target.status.st_nlink <= 1;
+    if (result.last_name && !kept && !result.directory) result.fd = std::move(target.fd);
+    return result;
+}
+
 // What waits in limbo has a name there and counts as removed all the same: link(2) refuses it.
 Result<bool> lost_last_name(const VolumeCore& core, ObjectId object, int fd) {
     struct stat status {};
@@ -172,7 +182,7 @@ Result<Removed> LiveTree::unlink(ObjectId parent, const std::string& name) {
         } else if (unlinkat(fd.get(), name.c_str(), 0) != 0) {
             return errno_only(errno);
         }
-        return Removed{target.id, target.status.st_nlink <= 1, keep, {}};
+        return removed(std::move(target), keep);
     });
 }
 
@@ -190,7 +200,7 @@ Result<Removed> LiveTree::remove_directory(ObjectId parent, const std::string& n
         UMBRA_TRY(preserver.attributes(target.id, target.fd.get(), {parent, name}));
         UMBRA_TRY(preserver.wait());
         if (unlinkat(fd.get(), name.c_str(), AT_REMOVEDIR) != 0) return errno_only(errno);
-        return Removed{target.id, true, false, target.status};
+        return removed(std::move(target), false);
     });
 }
 
@@ -250,10 +260,7 @@ Result<std::optional<Removed>> LiveTree::rename(ObjectId parent, const std::stri
             return errno_only(code);
         }
         if (!replaces) return Outcome{};
-        bool last = S_ISDIR(target->status.st_mode) || target->status.st_nlink <= 1;
-        std::optional<struct stat> directory;
-        if (S_ISDIR(target->status.st_mode)) directory = target->status;
-        return Outcome{Removed{target->id, last, keep, directory}};
+        return Outcome{removed(std::move(*target), keep)};
     });
 }
 

@@ -84,6 +84,33 @@ TEST_SUITE("node table") {
         CHECK_FALSE(table.removed_directory(kNode).has_value());
     }
 
+    TEST_CASE("a removed file stays open until it is forgotten or its number reused") {
+        const auto is_open = [](int fd) { return ::fcntl(fd, F_GETFD) >= 0; };
+        const auto opened = [] { return UniqueFd(::open("/dev/null", O_PATH | O_CLOEXEC)); };
+        NodeTable table;
+        UniqueFd unknown = opened();
+        const int of_unknown = unknown.get();
+        table.keep_removed_file(kNode, 5, std::move(unknown));
+        CHECK_FALSE(is_open(of_unknown));
+        table.remember(kNode, 5, kParent);
+        table.remember(kNode, 5, kParent);
+        UniqueFd file = opened();
+        const int number = file.get();
+        table.keep_removed_file(kNode, 5, std::move(file));
+        CHECK(is_open(number));
+        table.forget(kNode, 1);
+        CHECK(is_open(number));
+        table.forget(kNode, 1);
+        CHECK_FALSE(is_open(number));
+        table.remember(kNode, 6, kParent);
+        file = opened();
+        const int again = file.get();
+        table.keep_removed_file(kNode, 6, std::move(file));
+        CHECK(is_open(again));
+        table.remember(kNode, 7, kParent);
+        CHECK_FALSE(is_open(again));
+    }
+
     TEST_CASE("an inode number used again has its new generation and one common count") {
         NodeTable table;
         table.remember(kNode, 5, kParent);
