@@ -37,7 +37,6 @@ void allocate(TestVolume& volume, const std::string& path, int mode, std::uint64
 // All at places where two of them overlap in part, within blocks and at their limits.
 const std::vector<Change>& changes() {
     static const std::vector<Change> kChanges = {
-        {"none", [](TestVolume&, const std::string&) {}},
         {"cut", [](TestVolume& v, const std::string& p) { v.truncate(p, 3 * kBlock + 100); }},
         {"cut more", [](TestVolume& v, const std::string& p) { v.truncate(p, kBlock); }},
         {"empty", [](TestVolume& v, const std::string& p) { v.truncate(p, 0); }},
@@ -65,29 +64,53 @@ const std::vector<Change>& changes() {
     return kChanges;
 }
 
-// Which changes are made before the second snapshot: none for neighbours that are alike.
-const std::vector<const char*> kBetween = {"none", "cut"};
+// How the files begin, and what is made of them before the second snapshot: nothing, so that it is
+// like the first; less; or data where the first has holes, behind what was the end meanwhile.
+struct Beginning {
+    const char* name;
+    void (*make)(TestVolume& volume, const std::string& path);
+    void (*change)(TestVolume& volume, const std::string& path);
+};
+
+void make_whole(TestVolume& volume, const std::string& path) {
+    volume.put(path, noise(kSize, path.size()));
+}
+
+const std::vector<Beginning>& beginnings() {
+    static const std::vector<Beginning> kBeginnings = {
+        {"alike", make_whole, [](TestVolume&, const std::string&) {}},
+        {"less", make_whole,
+         [](TestVolume& v, const std::string& p) { v.truncate(p, 3 * kBlock + 100); }},
+        {"holes filled",
+         [](TestVolume& v, const std::string& p) {
+             v.put(p, noise(kBlock, 1));
+             v.write(p, 4 * kBlock, noise(kBlock, 2));
+             v.truncate(p, kSize);
+         },
+         [](TestVolume& v, const std::string& p) {
+             v.truncate(p, kBlock);
+             v.write(p, 0, noise(kSize, 3));
+         }},
+    };
+    return kBeginnings;
+}
 
 using Contents = std::map<std::string, std::string>;
 
 struct Case {
     std::string path;
-    const Change* between;
+    const Beginning* beginning;
     const Change* first;
     const Change* second;
 };
 
 std::vector<Case> cases() {
     std::vector<Case> all;
-    for (const auto& between : changes()) {
-        bool wanted = false;
-        for (const std::string name : kBetween) wanted = wanted || name == between.name;
-        if (!wanted) continue;
+    for (const auto& beginning : beginnings())
         for (const auto& first : changes())
             for (const auto& second : changes())
-                all.push_back({std::string(between.name) + ", " + first.name + ", " + second.name,
-                               &between, &first, &second});
-    }
+                all.push_back({std::string(beginning.name) + ", " + first.name + ", " + second.name,
+                               &beginning, &first, &second});
     return all;
 }
 
@@ -111,7 +134,7 @@ void check_sequences(int deleted, bool reopen) {
     options.place = image.path();
     TestVolume volume(options);
     const auto all = cases();
-    for (const auto& one : all) volume.put(one.path, noise(kSize, one.path.size()));
+    for (const auto& one : all) one.beginning->make(volume, one.path);
     std::vector<Snapshot> snapshots;
     std::vector<Contents> copies;
     const auto take = [&] {
@@ -119,7 +142,7 @@ void check_sequences(int deleted, bool reopen) {
         snapshots.push_back(volume.snapshot());
     };
     take();
-    for (const auto& one : all) one.between->make(volume, one.path);
+    for (const auto& one : all) one.beginning->change(volume, one.path);
     take();
     for (const auto& one : all) {
         one.first->make(volume, one.path);
