@@ -24,7 +24,7 @@ struct StatusOptions {
 };
 
 std::string used_and_limit(const json& space) {
-    const std::string used = human_size(space.value("used_bytes", std::uint64_t{0}));
+    std::string used = human_size(space.value("used_bytes", std::uint64_t{0}));
     const auto limit = space.find("limit_bytes");
     if (limit == space.end() || !limit->is_number()) return used;
     return fmt::format("{} of {}", used, human_size(limit->get<std::uint64_t>()));

@@ -60,7 +60,7 @@ class AnnouncingMount {
         const auto result = umbra(arguments);
         INFO(result.err);
         REQUIRE(result.exit_code == 0);
-        const std::string token = trim_end(result.out);
+        std::string token = trim_end(result.out);
         made_.push_back(token);
         return token;
     }

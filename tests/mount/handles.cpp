@@ -39,7 +39,7 @@ std::string read_by(const fs::path& mount, Handle handle) {
     const int error = errno;
     ::close(root);
     if (fd < 0) return "(" + errno_name(error) + ")";
-    const std::string contents = contents_of("/proc/self/fd/" + std::to_string(fd));
+    std::string contents = contents_of("/proc/self/fd/" + std::to_string(fd));
     ::close(fd);
     return contents;
 }
@@ -51,8 +51,7 @@ std::string read_below(const fs::path& mount, Handle handle, const char* name) {
     const int error = errno;
     ::close(root);
     if (directory < 0) return "(" + errno_name(error) + ")";
-    const std::string contents =
-        contents_of("/proc/self/fd/" + std::to_string(directory) + "/" + name);
+    std::string contents = contents_of("/proc/self/fd/" + std::to_string(directory) + "/" + name);
     ::close(directory);
     return contents;
 }

@@ -45,7 +45,7 @@ struct LoopDevice {
 };
 
 std::string loop_node(int number) {
-    const std::string node = "/dev/loop" + std::to_string(number);
+    std::string node = "/dev/loop" + std::to_string(number);
     // Where /dev is not devtmpfs nobody makes the node of a new device.
     if (::access(node.c_str(), F_OK) != 0) {
         ::mknod(node.c_str(), S_IFBLK | 0600, makedev(7, static_cast<unsigned>(number)));

@@ -35,7 +35,7 @@ Share::Share(FilesystemType type, const std::vector<std::string>& mount_argument
     : image_(type, image_mib), mount_(make_folder(image_), with_arguments(mount_arguments)) {}
 
 std::filesystem::path make_folder(const RamImage& image, const std::string& name) {
-    const auto path = image.path() / name;
+    auto path = image.path() / name;
     if (::mkdir(path.c_str(), 0755) != 0 || ::chmod(path.c_str(), 0755) != 0)
         fail("mkdir " + path.string());
     return path;
