@@ -45,17 +45,18 @@ bool ordinary(const Caller& caller) { return caller.uid != 0; }
 
 // Nothing but a failing disk may keep a deferred write from its file later: it lies within the
 // file, over data that is there, and the filesystem has room to write it elsewhere (btrfs does).
-// And it must do no more than write: set-id bits are cleared at once, and so is what O_SYNC
-// promises.
+// And it must do no more than write: set-id bits are cleared at once, O_SYNC promises more, and who
+// may not write any more (chattr +i) hears of it at once.
 bool can_be_deferred(const VolumeCore& core, const OpenFile& file, std::uint64_t offset,
                      std::size_t size) {
     if ((file.flags & (O_SYNC | O_DSYNC)) != 0 || size == 0 || !core.deferred->has_room(size))
         return false;
     const int fd = file.fd.get();
-    struct stat status {};
-    if (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode) ||
-        (status.st_mode & (S_ISUID | S_ISGID)) != 0 ||
-        offset + size > static_cast<std::uint64_t>(status.st_size))
+    struct statx status {};
+    if (statx(fd, "", AT_EMPTY_PATH, STATX_TYPE | STATX_MODE | STATX_SIZE, &status) != 0 ||
+        !S_ISREG(status.stx_mode) || (status.stx_mode & (S_ISUID | S_ISGID)) != 0 ||
+        (status.stx_attributes & (STATX_ATTR_IMMUTABLE | STATX_ATTR_APPEND)) != 0 ||
+        offset + size > status.stx_size)
         return false;
     off_t hole = lseek(fd, static_cast<off_t>(offset), SEEK_HOLE);
     if (hole < 0 || static_cast<std::uint64_t>(hole) < offset + size) return false;

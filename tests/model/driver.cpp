@@ -88,7 +88,7 @@ bool Driver::perform(const Step& step) {
         step.effect(result);
         // Only a daemon that dies between two requests of one write makes it short; the last of
         // them may have been done and not answered.
-        if (options_.daemon_may_die && step.torn && result < step.full_result) {
+        if (options_.daemon_may_die && step.whole && result < step.full_result) {
             interrupted_ =
                 Interrupted{step.what, [step] { step.effect(step.full_result); }, step.torn};
             throw DaemonGone();

@@ -106,6 +106,7 @@ class Driver {
         int expected_error = 0;
         // Failing with this means that the filesystem cannot do it.
         std::vector<int> not_supported = {};
+        bool whole = false;  // a result below full_result means that the daemon died meanwhile
     };
 
     // --- driver.cpp

@@ -71,13 +71,15 @@ std::pair<int64_t, int64_t> Driver::some_range(const NaiveObject& object) {
 void Driver::write_at(OpenFile& file, int64_t offset, const std::string& bytes) {
     if (offset + static_cast<int64_t>(bytes.size()) > kLargest) return;
     const auto object = file.object;
-    perform({"write to " + std::to_string(file.fd) + " " +
-                 at_text(offset, static_cast<int64_t>(bytes.size())),
-             [&] { return ::pwrite(file.fd, bytes.data(), bytes.size(), offset); },
-             [object, offset, bytes](long written) {
-                 overwrite(*object, offset, bytes.substr(0, static_cast<size_t>(written)));
-             },
-             object, static_cast<long>(bytes.size())});
+    Step step{"write to " + std::to_string(file.fd) + " " +
+                  at_text(offset, static_cast<int64_t>(bytes.size())),
+              [&] { return ::pwrite(file.fd, bytes.data(), bytes.size(), offset); },
+              [object, offset, bytes](long written) {
+                  overwrite(*object, offset, bytes.substr(0, static_cast<size_t>(written)));
+              },
+              object, static_cast<long>(bytes.size())};
+    step.whole = true;
+    perform(step);
 }
 
 void Driver::create_file() {
