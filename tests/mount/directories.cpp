@@ -21,7 +21,7 @@ void list(Record& record, const std::string& name) {
         struct stat status {};
         std::string line = entry->d_name;
         line += " type " + std::to_string(entry->d_type);
-        const bool dots = line.rfind(".", 0) == 0;
+        const bool dots = line.rfind('.', 0) == 0;
         if (!dots && ::fstatat(::dirfd(stream), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) == 0) {
             line += status.st_ino == entry->d_ino ? " same inode" : " OTHER INODE";
         }
@@ -154,10 +154,10 @@ void listing(Parity& parity) {
             "seekdir goes where telldir was", [] { make_many(200); },
             [](Record& record) {
                 DIR* stream = ::opendir("many");
-                for (int i = 0; i < 100; ++i) ::readdir(stream);
+                for (int i = 0; i < 100; ++i) static_cast<void>(::readdir(stream));
                 const long place = ::telldir(stream);
                 std::string expected = ::readdir(stream)->d_name;
-                for (int i = 0; i < 50; ++i) ::readdir(stream);
+                for (int i = 0; i < 50; ++i) static_cast<void>(::readdir(stream));
                 ::seekdir(stream, place);
                 record("same entry", expected == ::readdir(stream)->d_name);
             })

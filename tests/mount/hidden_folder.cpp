@@ -18,8 +18,6 @@
 namespace umbra::test {
 namespace {
 
-namespace fs = std::filesystem;
-
 struct Outcome {
     const char* call;
     int error;

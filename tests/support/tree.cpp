@@ -134,7 +134,7 @@ void read_holes(int fd, TreeNode& node) {
 
 class Capture {
    public:
-    Capture(const CaptureOptions& options) : options_(options) {}
+    explicit Capture(const CaptureOptions& options) : options_(options) {}
 
     Tree take(const std::string& root) {
         const int fd = ::open(root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
