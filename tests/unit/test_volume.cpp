@@ -117,7 +117,7 @@ TEST_SUITE("volume") {
 
     TEST_CASE("what cannot become a share is refused with the reason and left as it was") {
         TempDir directory;
-        fs::path base = directory.path();
+        const fs::path& base = directory.path();
         check_refused(share_at(base / "missing"), ErrorKind::kNotFound, base, "missing");
         std::ofstream(base / "file") << "x";
         check_refused(share_at(base / "file"), ErrorKind::kUsage, base, "file");
