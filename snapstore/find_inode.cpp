@@ -27,7 +27,7 @@ Result<std::optional<bool>> remembered_name_is_inside(const VolumeCore& core, Ob
     const Location location = locate(core.mount, object, fd);
     std::optional<bool> inside;
     if (!location.known()) return inside;
-    auto parent = open_parent(core, location.parent);
+    auto parent = core.mount.open_object(location.parent, O_PATH | O_DIRECTORY);
     if (!parent && parent.error().code == ESTALE) return inside;
     if (!parent) return forward_error(parent);
     UMBRA_ASSIGN(inside, is_in_share(core, std::move(*parent)));

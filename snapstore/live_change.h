@@ -31,8 +31,8 @@ auto change(VolumeCore& core, Attempt&& attempt) -> decltype(attempt(std::declva
 }
 
 // A directory of the live tree for *at calls.
-inline Result<UniqueFd> open_parent(const VolumeCore& core, ObjectId directory) {
-    return core.mount.open_object(directory, O_PATH | O_DIRECTORY);
+inline Result<DirectoryReference> open_parent(const VolumeCore& core, ObjectId directory) {
+    return core.directories.open(core.mount, directory);
 }
 
 // Before the contents of a file are changed directly: what had been deferred is there.

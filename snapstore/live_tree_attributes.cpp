@@ -3,6 +3,7 @@
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -43,6 +44,15 @@ Result<void> change_size(int fd, std::uint64_t size, const OpenFile* file, bool 
     return {};
 }
 
+// fchmodat2(2) came with Linux 6.6; the way by /proc works everywhere, but takes longer.
+Result<void> change_mode(int fd, mode_t mode) {
+    constexpr long kFchmodat2 = 452;
+    if (syscall(kFchmodat2, fd, "", mode, AT_EMPTY_PATH) == 0) return {};
+    if (errno != ENOSYS && errno != EPERM) return errno_only(errno);
+    if (::chmod(ProcPath(fd).c_str(), mode) != 0) return errno_only(errno);
+    return {};
+}
+
 Result<void> apply(int fd, const AttributeChange& change, const OpenFile* file,
                    const Caller& caller) {
     if (change.size)
@@ -54,8 +64,7 @@ Result<void> apply(int fd, const AttributeChange& change, const OpenFile* file,
             return errno_only(errno);
     }
     // After the owner, since changing that clears set-id bits.
-    if (change.mode && ::chmod(ProcPath(fd).c_str(), *change.mode & 07777) != 0)
-        return errno_only(errno);
+    if (change.mode) UMBRA_TRY(change_mode(fd, *change.mode & 07777));
     if (change.access_time_change != TimeChange::kOmit ||
         change.modification_time_change != TimeChange::kOmit) {
         const struct timespec times[2] = {

@@ -200,6 +200,7 @@ Result<Removed> LiveTree::remove_directory(ObjectId parent, const std::string& n
         UMBRA_TRY(preserver.attributes(target.id, target.fd.get(), {parent, name}));
         UMBRA_TRY(preserver.wait());
         if (unlinkat(fd.get(), name.c_str(), AT_REMOVEDIR) != 0) return errno_only(errno);
+        core_.directories.forget(target.id);
         return removed(std::move(target), false);
     });
 }
@@ -260,6 +261,7 @@ Result<std::optional<Removed>> LiveTree::rename(ObjectId parent, const std::stri
             return errno_only(code);
         }
         if (!replaces) return Outcome{};
+        if (S_ISDIR(target->status.st_mode)) core_.directories.forget(target->id);
         return Outcome{removed(std::move(*target), keep)};
     });
 }

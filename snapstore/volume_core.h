@@ -13,6 +13,7 @@
 
 #include "snapstore/catalog.h"
 #include "snapstore/deferred_writes.h"
+#include "snapstore/directory_cache.h"
 #include "snapstore/epoch_gate.h"
 #include "snapstore/index.h"
 #include "snapstore/inode_search.h"
@@ -34,8 +35,9 @@ class VolumeCore {
     std::function<void(const Event&)> announce;
 
     LiveMount mount;
-    UniqueFd control_directory;  // SHARE/.umbra through the live mount
-    ObjectId control_id;         // its identity: nobody may reach it
+    mutable DirectoryCache directories;  // of it
+    UniqueFd control_directory;          // SHARE/.umbra through the live mount
+    ObjectId control_id;                 // its identity: nobody may reach it
     UniqueFd lock_file;
     UniqueFd diff_area;
     UniqueFd log_directory;
