@@ -8,13 +8,24 @@
 
 namespace umbra::operations {
 
+namespace {
+
+// The kernel has dated the change itself where it keeps the times, and may have sent that already.
+LiveTree::After keep_times(const FileHandle& handle) {
+    if (!handle.times) return {};
+    return [times = handle.times](int fd) { times->restore(fd); };
+}
+
+}  // namespace
+
 void fallocate(Request& request, fuse_ino_t /*node*/, int mode, off_t offset, off_t length,
                fuse_file_info* info) {
-    OpenFile* file = reinterpret_cast<FileHandle*>(info->fh)->live();
+    FileHandle& handle = *reinterpret_cast<FileHandle*>(info->fh);
+    OpenFile* file = handle.live();
     if (file == nullptr) return request.error(EBADF);
-    request.done_or_error(
-        request.context().live().allocate(*file, mode, static_cast<std::uint64_t>(offset),
-                                          static_cast<std::uint64_t>(length), request.caller()));
+    request.done_or_error(request.context().live().allocate(
+        *file, mode, static_cast<std::uint64_t>(offset), static_cast<std::uint64_t>(length),
+        request.caller(), keep_times(handle)));
 }
 
 void copy_file_range(Request& request, fuse_ino_t /*in_node*/, off_t in_offset,
@@ -27,7 +38,7 @@ void copy_file_range(Request& request, fuse_ino_t /*in_node*/, off_t in_offset,
         return request.error(EXDEV);  // the kernel then copies by reading and writing
     const auto copied = request.context().live().copy_range(
         *in, static_cast<std::uint64_t>(in_offset), *out, static_cast<std::uint64_t>(out_offset),
-        length, request.caller());
+        length, request.caller(), keep_times(*reinterpret_cast<FileHandle*>(out_info->fh)));
     if (!copied) return request.error(copied.error());
     request.written(*copied);
 }

@@ -65,8 +65,15 @@ void setattr(Request& request, fuse_ino_t number, struct stat* status, int valid
     const NodeId node(number);
     const auto object = context.live_object(node);
     if (!object) return request.error(object.error());
-    const AttributeChange change = change_asked_for(*status, valid);
-    if (change.modification_time_change == TimeChange::kSet) {
+    AttributeChange change = change_asked_for(*status, valid);
+    if (context.options().writeback && change.size &&
+        change.modification_time_change == TimeChange::kOmit) {
+        // The kernel owns the time and has not changed it: the size is what it was.
+        const auto before = live_status(context, node);
+        if (!before) return request.error(before.error());
+        change.modification_time_change = TimeChange::kSet;
+        change.modification_time = before->st_mtim;
+    } else if (change.modification_time_change == TimeChange::kSet) {
         const auto handle = context.open_files().any_of(node);
         if (handle && handle->times) handle->times->set(change.modification_time);
     }

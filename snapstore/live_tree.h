@@ -148,11 +148,13 @@ class LiveTree {
     void before_read(const OpenFile& file);
     // For who looks at the share's folder beside us: everything that has been written is there.
     void settle();
+    // `after` belongs to the change: it is called with the file's descriptor when it has been made.
+    using After = std::function<void(int fd)>;
     Result<void> allocate(OpenFile& file, int mode, std::uint64_t offset, std::uint64_t length,
-                          const Caller& caller);
+                          const Caller& caller, const After& after = {});
     Result<std::size_t> copy_range(OpenFile& in, std::uint64_t in_offset, OpenFile& out,
                                    std::uint64_t out_offset, std::size_t length,
-                                   const Caller& caller);
+                                   const Caller& caller, const After& after = {});
     Result<void> synchronize(const OpenFile& file, bool data_only);
 
     // --- attributes ------------------------------------------------------------------------------

@@ -207,7 +207,7 @@ Result<std::size_t> LiveTree::write(OpenFile& file, std::uint64_t offset, std::s
 }
 
 Result<void> LiveTree::allocate(OpenFile& file, int mode, std::uint64_t offset,
-                                std::uint64_t length, const Caller& caller) {
+                                std::uint64_t length, const Caller& caller, const After& after) {
     constexpr int kKnownModes = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE |
                                 FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_ZERO_RANGE |
                                 FALLOC_FL_INSERT_RANGE | FALLOC_FL_UNSHARE_RANGE;
@@ -227,13 +227,14 @@ Result<void> LiveTree::allocate(OpenFile& file, int mode, std::uint64_t offset,
         if (fallocate(file.fd.get(), mode, static_cast<off_t>(offset),
                       static_cast<off_t>(length)) != 0)
             return errno_only(errno);
+        if (after) after(file.fd.get());
         return {};
     });
 }
 
 Result<std::size_t> LiveTree::copy_range(OpenFile& in, std::uint64_t in_offset, OpenFile& out,
                                          std::uint64_t out_offset, std::size_t length,
-                                         const Caller& caller) {
+                                         const Caller& caller, const After& after) {
     length = std::min(length, kMaxCopyAtOnce);
     return change(core_, [&](Preserver& preserver) -> Result<std::size_t> {
         UMBRA_TRY(preserver.content(out.id, out_offset, length, out.fd.get()));
@@ -245,6 +246,7 @@ Result<std::size_t> LiveTree::copy_range(OpenFile& in, std::uint64_t in_offset, 
         auto to = static_cast<off64_t>(out_offset);
         ssize_t copied = copy_file_range(in.fd.get(), &from, out.fd.get(), &to, length, 0);
         if (copied < 0) return errno_only(errno);
+        if (after) after(out.fd.get());
         return static_cast<std::size_t>(copied);
     });
 }
