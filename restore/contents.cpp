@@ -5,7 +5,10 @@
 
 #include <algorithm>
 #include <cstring>
+#include <span>
 #include <vector>
+
+#include "snapstore/write_whole.h"
 
 namespace umbra {
 
@@ -44,14 +47,8 @@ Result<std::size_t> read_full(int fd, char* buffer, std::size_t size, std::uint6
 }
 
 Result<void> write_full(int fd, const char* buffer, std::size_t size, std::uint64_t offset) {
-    std::size_t done = 0;
-    while (done < size) {
-        const ssize_t count =
-            ::pwrite(fd, buffer + done, size - done, static_cast<off_t>(offset + done));
-        if (count < 0 && errno == EINTR) continue;
-        if (count < 0) return errno_error(errno, "cannot write it");
-        done += static_cast<std::size_t>(count);
-    }
+    const int code = write_whole(fd, std::as_bytes(std::span(buffer, size)), offset);
+    if (code != 0) return errno_error(code, "cannot write it");
     return {};
 }
 

@@ -6,12 +6,14 @@
 
 #include <algorithm>
 #include <mutex>
+#include <span>
 
 #include "snapstore/bytes.h"
 #include "snapstore/log_format.h"
 #include "snapstore/token.h"
 #include "snapstore/volume_config.h"
 #include "snapstore/volume_files.h"
+#include "snapstore/write_whole.h"
 
 namespace umbra {
 
@@ -225,13 +227,8 @@ Result<void> Catalog::append(const std::string& payload) {
         return error_of(ErrorKind::kDiffArea, code,
                         "writing the catalog of snapshots: " + Error{code, {}, {}}.text());
     };
-    for (std::size_t at = 0; at < record.size();) {
-        ssize_t count = pwrite(file_.get(), record.data() + at, record.size() - at,
-                               static_cast<off_t>(end_ + at));
-        if (count < 0 && errno == EINTR) continue;
-        if (count < 0) return undo(errno);
-        at += static_cast<std::size_t>(count);
-    }
+    if (int code = write_whole(file_.get(), std::as_bytes(std::span(record)), end_); code != 0)
+        return undo(code);
     if (fdatasync(file_.get()) != 0) return undo(errno);
     // The very first record makes the file's name durable too.
     if (end_ == 0 && fsync(log_directory_) != 0) return undo(errno);
