@@ -31,8 +31,13 @@ Result<DirectoryReference> DirectoryCache::open(const LiveMount& mount, ObjectId
 
 void DirectoryCache::forget(ObjectId directory) {
     Shard& shard = shard_of(directory);
+    std::vector<std::shared_ptr<const UniqueFd>> dropped;  // closed after the lock is given back
     std::lock_guard lock(shard.mutex);
-    std::erase_if(shard.used, [&](const auto& entry) { return entry.first == directory; });
+    std::erase_if(shard.used, [&](auto& entry) {
+        if (entry.first != directory) return false;
+        dropped.push_back(std::move(entry.second));
+        return true;
+    });
 }
 
 }  // namespace umbra

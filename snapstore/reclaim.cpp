@@ -194,6 +194,8 @@ Result<void> Reclaimer::reclaim(Epoch from, Epoch until) {
     // The index must have forgotten durably what is taken from the log: a crash in between repeats
     // this from the log.
     UMBRA_TRY(core_.index->flush());
+    // Nor must a power cut leave a redo record and not that it is applied.
+    UMBRA_TRY(core_.log->sync_all());
     // Oldest first: what says that redo records are applied does not go before they do.
     std::reverse(freed.begin(), freed.end());
     for (const auto& [file, findings] : freed) {
