@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -264,6 +265,24 @@ void written_just_before(Share& share) {
     }
 }
 
+// The kernel may own the times: cutting a file to the size it has must not date it below alone.
+void times_as_shown(Share& share) {
+    const auto path = share.path("dated");
+    write_file(path, "12345");
+    const Descriptor file(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+    REQUIRE(::pwrite(file.fd, "6", 1, 0) == 1);
+    REQUIRE(::fsync(file.fd) == 0);
+    ::usleep(50'000);
+    REQUIRE(::truncate(path.c_str(), 5) == 0);
+    struct stat shown {};
+    REQUIRE(::stat(path.c_str(), &shown) == 0);
+    const std::string s1 = share.mount().create_snapshot();
+    struct stat past {};
+    REQUIRE(::stat((share.mount().snapshot_path(s1) / "dated").c_str(), &past) == 0);
+    CHECK(past.st_mtim.tv_sec == shown.st_mtim.tv_sec);
+    CHECK(past.st_mtim.tv_nsec == shown.st_mtim.tv_nsec);
+}
+
 void everything(FilesystemType type, const std::vector<std::string>& mount_arguments) {
     Share share(type, mount_arguments);
     written_and_open(share);
@@ -274,6 +293,7 @@ void everything(FilesystemType type, const std::vector<std::string>& mount_argum
     removed_while_open(share);
     stored_meanwhile(share);
     written_just_before(share);
+    times_as_shown(share);
 }
 
 }  // namespace
