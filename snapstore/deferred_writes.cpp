@@ -5,6 +5,9 @@
 
 #include <cerrno>
 #include <chrono>
+#include <span>
+
+#include "snapstore/write_whole.h"
 
 namespace umbra {
 
@@ -18,23 +21,19 @@ struct iovec part_of(const std::string& text) {
     return {const_cast<char*>(text.data()), text.size()};
 }
 
-// 0 or an errno.
-int write_whole(int fd, const std::string& data, std::uint64_t offset) {
-    std::size_t written = 0;
-    while (written < data.size()) {
-        ssize_t count = pwrite(fd, data.data() + written, data.size() - written,
-                               static_cast<off_t>(offset + written));
-        if (count < 0 && errno == EINTR) continue;
-        if (count < 0) return errno;
-        written += static_cast<std::size_t>(count);
-    }
-    return 0;
-}
-
 }  // namespace
 
-DeferredWrites::DeferredWrites(UndoLog& log, std::function<void(ObjectId, const Error&)> failed)
-    : log_(log), failed_(std::move(failed)) {}
+Result<LogPosition> mark_applied(UndoLog& log, Epoch epoch, const LogEnd& end) {
+    std::string payload = encode_applied(end);
+    struct iovec part = part_of(payload);
+    return log.append(RecordType::kApplied, epoch, ObjectId{}, {&part, 1},
+                      static_cast<std::uint32_t>(payload.size()),
+                      [](LogPlace) { return Result<void>{}; });
+}
+
+DeferredWrites::DeferredWrites(UndoLog& log, std::size_t most_bytes,
+                               std::function<void(ObjectId, const Error&)> failed)
+    : log_(log), most_bytes_(most_bytes), failed_(std::move(failed)) {}
 
 DeferredWrites::~DeferredWrites() {
     settle_all();
@@ -56,7 +55,7 @@ bool DeferredWrites::has_room(std::size_t bytes) const {
     if (bytes > kMostBytesOfOne) return false;
     if (!any_.load()) return true;
     std::lock_guard lock(mutex_);
-    return bytes_ + bytes <= kMostBytes && objects_.size() < kMostObjects;
+    return bytes_ + bytes <= most_bytes_ && objects_.size() < kMostObjects;
 }
 
 Result<void> DeferredWrites::add(Epoch epoch, ObjectId object, int fd, std::uint64_t offset,
@@ -180,7 +179,7 @@ void DeferredWrites::apply(const std::deque<Write>& batch) {
     // Bytes that were answered for are not given up for the sake of the past, but it is said.
     if (!durable) failed_(batch.front().object, durable.error());
     for (const Write& write : batch) {
-        int code = write_whole(write.fd->get(), write.data, write.offset);
+        int code = write_whole(write.fd->get(), std::as_bytes(std::span(write.data)), write.offset);
         if (code == 0) continue;
         failed_(write.object, Error{code, ErrorKind::kSystem, "writing deferred data"});
         std::lock_guard lock(mutex_);
@@ -189,11 +188,7 @@ void DeferredWrites::apply(const std::deque<Write>& batch) {
 }
 
 void DeferredWrites::finish(const std::deque<Write>& batch, std::uint64_t last) {
-    std::string payload = encode_applied(batch.back().end);
-    struct iovec part = part_of(payload);
-    auto marked = log_.append(RecordType::kApplied, batch.back().epoch, ObjectId{}, {&part, 1},
-                              static_cast<std::uint32_t>(payload.size()),
-                              [](LogPlace) { return Result<void>{}; });
+    auto marked = mark_applied(log_, batch.back().epoch, batch.back().end);
     if (!marked) {
         // No room, even for that: the records themselves are crossed out.
         for (const Write& write : batch) {

@@ -3,7 +3,7 @@
 // appended to the log beside the old ones (a redo record) and the caller goes on; a thread of ours
 // waits for the log, once for all that has come together, and writes the bytes to their files.
 //
-// A killed daemon loses nothing: recovery finds the redo records (redo_recovery.h). A power cut
+// A killed daemon loses nothing: recovery finds the redo records (redo_recovery.cpp). A power cut
 // loses the write together with the change it guards, as it may lose any write that was not synced.
 //
 // Whoever looks at a file through Umbra, or changes it otherwise, settles it first: `settle` for a
@@ -30,21 +30,27 @@
 
 namespace umbra {
 
+// Appends that every redo record before `end` has reached its file: in the files' caches, for a
+// kill; who wants it to hold after a power cut syncs the files before this record. Not durable yet.
+Result<LogPosition> mark_applied(UndoLog& log, Epoch epoch, const LogEnd& end);
+
 class DeferredWrites {
    public:
     // A write of more bytes is worth the wait.
     static constexpr std::size_t kMostBytesOfOne = 32 << 10;
-    // What waits at most; from there on writers wait for the log themselves.
-    static constexpr std::size_t kMostBytes = 8 << 20;
     static constexpr std::size_t kMostObjects = 512;
 
-    // `failed`: called from our thread when bytes that were answered for could not be written.
-    DeferredWrites(UndoLog& log, std::function<void(ObjectId, const Error&)> failed);
+    // `most_bytes`: what waits at most, of no more than kMostObjects; from there on writers wait
+    // for the log themselves. `failed`: called from our thread when bytes that were answered for
+    // could not be written.
+    DeferredWrites(UndoLog& log, std::size_t most_bytes,
+                   std::function<void(ObjectId, const Error&)> failed);
     // Settles everything.
     ~DeferredWrites();
     DeferredWrites(const DeferredWrites&) = delete;
     DeferredWrites& operator=(const DeferredWrites&) = delete;
 
+    std::size_t most_bytes() const { return most_bytes_; }
     bool pending(ObjectId object) const;
     // Can so many bytes wait, too?
     bool has_room(std::size_t bytes) const;
@@ -92,6 +98,7 @@ class DeferredWrites {
     void settle_up_to(std::unique_lock<std::mutex>& lock, std::uint64_t number);
 
     UndoLog& log_;
+    const std::size_t most_bytes_;
     std::function<void(ObjectId, const Error&)> failed_;
 
     mutable std::mutex mutex_;  // guards all below

@@ -119,12 +119,15 @@ Result<struct statvfs> LiveTree::filesystem_status() {
     return status;
 }
 
+// Writing takes security.capability away, and who asks for it is about to run the file.
 Result<std::string> LiveTree::get_extended(ObjectId object, const std::string& name) {
+    core_.settle(object);
     UMBRA_ASSIGN(auto fd, core_.mount.open_object(object, O_PATH | O_NOFOLLOW));
     return get_extended_attribute(fd.get(), name);
 }
 
 Result<std::vector<std::string>> LiveTree::list_extended(ObjectId object) {
+    core_.settle(object);
     UMBRA_ASSIGN(auto fd, core_.mount.open_object(object, O_PATH | O_NOFOLLOW));
     return list_extended_attributes(fd.get());
 }

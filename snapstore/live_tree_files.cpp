@@ -63,7 +63,7 @@ bool can_be_deferred(const VolumeCore& core, const OpenFile& file, std::uint64_t
     struct statvfs filesystem {};
     return fstatvfs(fd, &filesystem) == 0 &&
            static_cast<std::uint64_t>(filesystem.f_bavail) * filesystem.f_frsize >
-               2 * DeferredWrites::kMostBytes;
+               2 * core.deferred->most_bytes();
 }
 
 Result<std::string> fetched(const LiveTree::Fetch& fetch, std::size_t size) {

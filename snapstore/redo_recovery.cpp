@@ -2,13 +2,14 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <unistd.h>
 
 #include <algorithm>
+#include <map>
 
 #include "snapstore/log_format.h"
 #include "snapstore/volume_core.h"
 #include "snapstore/volume_files.h"
+#include "snapstore/write_whole.h"
 
 namespace umbra {
 
@@ -48,52 +49,98 @@ Result<std::vector<Redo>> unapplied(VolumeCore& core) {
     return found;
 }
 
+std::string newest_file(const VolumeCore& core) {
+    const auto newest = core.log->files().back();
+    return format_log_file_name({newest.epoch, newest.sequence});
+}
+
 // A deferred write reaches its file soon. What was changed much later than the daemon's last
 // append was changed by somebody else, who must not lose that.
 constexpr std::int64_t kSoonSeconds = 30;
 
-Result<void> apply(VolumeCore& core, const Redo& redo, std::int64_t last_append) {
+class Replay {
+   public:
+    Replay(VolumeCore& core, std::int64_t last_append) : core_(core), last_append_(last_append) {}
+
+    // Errors: no space for it. What cannot be written for another reason is told and given up.
+    Result<void> apply(const Redo& redo);
+
+   private:
+    bool changed_by_others(ObjectId object, const struct stat& status);
+    void tell_lost(ObjectId object, const std::string& why) const {
+        core_.tell(Event::Severity::kError, "deferred-write-lost",
+                   "the last write to inode " + std::to_string(object.inode) +
+                       " before the daemon ended is lost: " + why);
+    }
+
+    VolumeCore& core_;
+    std::int64_t last_append_;
+    // Decided before the first write to a file, since each changes its times.
+    std::map<ObjectId, bool> changed_by_others_;
+};
+
+bool Replay::changed_by_others(ObjectId object, const struct stat& status) {
+    auto [known, first] =
+        changed_by_others_.try_emplace(object, status.st_ctim.tv_sec > last_append_ + kSoonSeconds);
+    if (first && known->second)
+        core_.tell(Event::Severity::kWarning, "deferred-write-dropped",
+                   "inode " + std::to_string(object.inode) +
+                       " was changed while the share was not mounted: what was last written to it "
+                       "through the mount is not repeated over that");
+    return known->second;
+}
+
+Result<void> Replay::apply(const Redo& redo) {
+    const ObjectId object = redo.header.object;
     std::vector<std::byte> payload(redo.header.payload_length);
-    UMBRA_TRY(core.log->read(redo.file, redo.offset + kRecordHeaderSize, payload));
+    UMBRA_TRY(core_.log->read(redo.file, redo.offset + kRecordHeaderSize, payload));
     auto write = decode_redo(payload);
-    const std::string inode = "inode " + std::to_string(redo.header.object.inode);
     if (checksum(payload) != redo.header.payload_checksum || !write) {
-        core.tell(Event::Severity::kError, "deferred-write-lost",
-                  "the last write to " + inode + " is damaged in undo log file " +
-                      std::to_string(redo.file) + " and could not be repeated");
+        tell_lost(object, "it is damaged in undo log file " + std::to_string(redo.file));
         return {};
     }
-    auto fd = core.mount.open_object(redo.header.object, O_RDWR | O_NOFOLLOW | O_NONBLOCK);
+    auto fd = core_.mount.open_object(object, O_RDWR | O_NOFOLLOW | O_NONBLOCK);
     if (!fd && fd.error().code == ESTALE) return {};  // removed since
-    if (!fd) return errno_error(fd.error().code, "opening " + inode + " to repeat its last write");
     struct stat status {};
-    if (fstat(fd->get(), &status) != 0)
-        return errno_error(errno, "looking at " + inode + " to repeat its last write");
-    if (status.st_ctim.tv_sec > last_append + kSoonSeconds) {
-        core.tell(Event::Severity::kWarning, "deferred-write-dropped",
-                  inode +
-                      " was changed while the share was not mounted: the last write to it "
-                      "through the mount is not repeated over that");
+    if (!fd || fstat(fd->get(), &status) != 0) {
+        tell_lost(object, fd ? Error{errno, {}, {}}.text() : fd.error().text());
         return {};
     }
+    if (changed_by_others(object, status)) return {};
     auto size = static_cast<std::uint64_t>(status.st_size);
     auto data = write->data.first(
         std::min<std::uint64_t>(write->data.size(), size - std::min(size, write->offset)));
-    if (data.empty()) return {};
-    ssize_t written =
-        pwrite(fd->get(), data.data(), data.size(), static_cast<off_t>(write->offset));
-    if (written != static_cast<ssize_t>(data.size()) || fdatasync(fd->get()) != 0)
-        return errno_error(written < 0 ? errno : EIO, "repeating the last write to " + inode);
+    const int code = write_whole(fd->get(), data, write->offset);
+    if (code == ENOSPC || code == EDQUOT)
+        return error_of(ErrorKind::kSystem, code,
+                        "repeating the last write to inode " + std::to_string(object.inode) +
+                            ": no space left on the filesystem of share '" + core_.identity.share +
+                            "'; free some and mount again");
+    if (code != 0) tell_lost(object, Error{code, {}, {}}.text());
+    return {};
+}
+
+// Says durably that all of them are applied.
+Result<void> settle_record(VolumeCore& core, const std::vector<Redo>& redos) {
+    const Redo& last = redos.back();
+    auto marked =
+        mark_applied(*core.log, last.header.epoch, {last.file, last.offset + last.header.length});
+    if (marked) return core.log->wait_durable(*marked);
+    // No room, even for that: crossed out instead, each durably before the next, so that an
+    // earlier one is never repeated without a later one.
+    for (const Redo& redo : redos) {
+        const UndoLog::Range record{redo.offset, redo.header.length};
+        UMBRA_TRY(core.log->free_ranges(redo.file, {&record, 1}));
+    }
     return {};
 }
 
 }  // namespace
 
 Result<std::int64_t> last_append_seconds(const VolumeCore& core) {
-    const auto files = core.log->files();
-    if (files.empty()) return 0;
+    if (core.log->files().empty()) return 0;
     struct stat status {};
-    std::string name = format_log_file_name({files.back().epoch, files.back().sequence});
+    const std::string name = newest_file(core);
     if (fstatat(core.log_directory.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0)
         return errno_error(errno, "reading the time of undo log file " + name);
     return status.st_mtim.tv_sec;
@@ -109,13 +156,15 @@ Result<void> recover_deferred_writes(VolumeCore& core, std::int64_t last_append)
                   "filesystem of the share is read-only");
         return {};
     }
-    for (const Redo& redo : redos) UMBRA_TRY(apply(core, redo, last_append));
-    // Crossed out only when all are in their files.
-    for (const Redo& redo : redos) {
-        const UndoLog::Range record{redo.offset, redo.header.length};
-        UMBRA_TRY(core.log->free_ranges(redo.file, {&record, 1}));
-    }
-    return {};
+    // Should this be interrupted, the files that were written to now are not taken for changed by
+    // others the next time.
+    const std::string newest = newest_file(core);
+    if (utimensat(core.log_directory.get(), newest.c_str(), nullptr, AT_SYMLINK_NOFOLLOW) != 0)
+        return errno_error(errno, "setting the time of undo log file " + newest);
+    Replay replay(core, last_append);
+    for (const Redo& redo : redos) UMBRA_TRY(replay.apply(redo));
+    UMBRA_TRY(core.limbo->sync());  // the files, too: it is their filesystem
+    return settle_record(core, redos);
 }
 
 }  // namespace umbra

@@ -163,7 +163,7 @@ Result<void> open_history(VolumeCore& core, std::uint64_t memory_bytes) {
     if (limbo < 0)
         return errno_error(errno, "opening limbo of share '" + core.identity.share + "'");
     core.limbo = std::make_unique<Limbo>(UniqueFd(limbo));
-    core.states = std::make_unique<ObjectStates>(memory_bytes / 4 / 512);
+    core.states = std::make_unique<ObjectStates>(memory_bytes / 16 * 3 / 512);
     auto limbo_bytes = take_clean_mark(core);
     bool clean = limbo_bytes.has_value();
     UMBRA_ASSIGN(std::int64_t last_append, last_append_seconds(core));
@@ -188,8 +188,8 @@ Result<void> open_history(VolumeCore& core, std::uint64_t memory_bytes) {
     UMBRA_ASSIGN(std::uint64_t index_bytes, core.index->disk_bytes());
     core.index_bytes = index_bytes;
     if (core.read_only) return {};
-    core.deferred =
-        std::make_unique<DeferredWrites>(*core.log, [&core](ObjectId object, const Error& error) {
+    core.deferred = std::make_unique<DeferredWrites>(
+        *core.log, memory_bytes / 16, [&core](ObjectId object, const Error& error) {
             core.tell(Event::Severity::kError, "deferred-write-failed",
                       "writing to inode " + std::to_string(object.inode) +
                           " what had been answered for: " + error.text() +

@@ -2,7 +2,9 @@
 // snapshots, and a killed daemon loses none.
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -14,6 +16,7 @@
 #include <functional>
 #include <iterator>
 #include <map>
+#include <memory>
 
 #include "snapstore/deferred_writes.h"
 #include "tests/support/process.h"
@@ -82,6 +85,7 @@ const std::map<std::string, Deed>& deeds() {
              change_size(live, file.id, 10);
              change_size(live, file.id, kFileSize);
          }},
+        {"nothing", [](LiveTree&, OpenFile&) {}},
         {"write, remove",
          [](LiveTree& live, OpenFile& file) {
              write_later(live, file, 0, noise(4096, 11));
@@ -98,7 +102,7 @@ std::string outcome_of(const std::string& deed, const std::string& before) {
     if (deed == "write, sync, write again") return patched(before, 0, noise(4096, 12));
     if (deed == "write, cut, extend")
         return noise(4096, 11).substr(0, 10) + std::string(kFileSize - 10, '\0');
-    return "";
+    return deed == "nothing" ? before : "";
 }
 
 // Lets another process do it and be killed.
@@ -108,6 +112,52 @@ void do_and_be_killed(const std::string& share, const std::string& deed) {
     REQUIRE(ended.exit_code != 0);
     REQUIRE(ended.err == "");
 }
+
+// Leaves a closed volume whose process was killed before any of the deed "write" reached the file.
+void kill_before_it_arrives(TestVolume& volume, const std::string& before) {
+    for (int round = 0; round < 20; ++round) {
+        volume.put("file", before);
+        const Epoch epoch = volume.snapshot().epoch;
+        volume.close();
+        do_and_be_killed(volume.share(), "write");
+        if (raw(volume.share() + "/file") == before) return;
+        volume.open();
+        must(volume->delete_snapshot(epoch));
+    }
+    FAIL("the writes always reached the file before the process was killed");
+}
+
+void set_log_times(TestVolume& volume, std::int64_t seconds) {
+    for (const auto& entry : std::filesystem::directory_iterator(volume.area() + "/log")) {
+        const struct timespec times[2] = {{seconds, 0}, {seconds, 0}};
+        REQUIRE(utimensat(AT_FDCWD, entry.path().c_str(), times, 0) == 0);
+    }
+}
+
+std::int64_t changed_at(const std::string& path) {
+    struct stat status {};
+    REQUIRE(::stat(path.c_str(), &status) == 0);
+    return status.st_ctim.tv_sec;
+}
+
+void set_immutable(const std::string& path, bool on) {
+    UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    int flags = 0;
+    REQUIRE(ioctl(fd.get(), FS_IOC_GETFLAGS, &flags) == 0);
+    flags = on ? flags | FS_IMMUTABLE_FL : flags & ~FS_IMMUTABLE_FL;
+    REQUIRE(ioctl(fd.get(), FS_IOC_SETFLAGS, &flags) == 0);
+}
+
+// A log and a file, for deferred writes without a volume.
+struct LogAndFile {
+    LogAndFile() { std::ofstream(path) << "contents"; }
+    TempDir directory{scratch_directory(), "deferred"};
+    UniqueFd folder{::open(directory.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+    std::unique_ptr<UndoLog> log = must(UndoLog::open({folder.get(), "uuid", 256 << 20, false}));
+    std::string path = directory.path() / "file";
+    UniqueFd opened(int flags) const { return UniqueFd(::open(path.c_str(), flags | O_CLOEXEC)); }
+};
+constexpr std::size_t kRoom = 1 << 20;
 
 }  // namespace
 
@@ -147,11 +197,14 @@ TEST_SUITE("deferred writes") {
                 volume.open();
                 CHECK(raw(volume.share() + "/file") == outcome_of(deed, before));
                 CHECK(differences(past, volume.past_picture(first)) == "");
-                // And once more: what has been repeated is not repeated again.
-                if (deed == "write") volume.write("file", 0, "newer than that");
-                volume.reopen();
-                if (deed == "write")
-                    CHECK(raw(volume.share() + "/file").substr(0, 15) == "newer than that");
+                // And once more: what has been repeated is not repeated over what is newer.
+                const bool there = deed != "write, remove";
+                if (there) volume.write("file", 100, "newer than that");
+                volume.close();
+                if (there) do_and_be_killed(volume.share(), "nothing");
+                volume.open();
+                if (there)
+                    CHECK(raw(volume.share() + "/file").substr(100, 15) == "newer than that");
                 CHECK(volume.take_events().empty());
                 CHECK(differences(past, volume.past_picture(first)) == "");
             }
@@ -162,31 +215,41 @@ TEST_SUITE("deferred writes") {
     TEST_CASE("what somebody changed in the folder long after the kill is not overwritten") {
         TestVolume volume;
         const std::string before = noise(kFileSize, 1);
-        for (int round = 0;; ++round) {
-            REQUIRE(round < 20);
-            volume.put("file", before);
-            const Epoch first = volume.snapshot().epoch;
-            volume.close();
-            do_and_be_killed(volume.share(), "write");
-            if (raw(volume.share() + "/file") == before) {
-                // The log is as old as that.
-                for (const auto& entry :
-                     std::filesystem::directory_iterator(volume.area() + "/log")) {
-                    const struct timespec times[2] = {{1'000'000'000, 0}, {1'000'000'000, 0}};
-                    REQUIRE(utimensat(AT_FDCWD, entry.path().c_str(), times, 0) == 0);
-                }
-                const int fd = ::open((volume.share() + "/file").c_str(), O_WRONLY | O_CLOEXEC);
-                REQUIRE(put_bytes(fd, "by hand", 100) == 7);
-                ::close(fd);
-                volume.open();
-                CHECK(raw(volume.share() + "/file") == patched(before, 100, "by hand"));
-                auto events = volume.take_events();
-                CHECK(std::count(events.begin(), events.end(), "deferred-write-dropped") == 3);
-                return;
-            }
-            volume.open();
-            must(volume->delete_snapshot(first));
-        }
+        kill_before_it_arrives(volume, before);
+        set_log_times(volume, 1'000'000'000);
+        const int fd = ::open((volume.share() + "/file").c_str(), O_WRONLY | O_CLOEXEC);
+        REQUIRE(put_bytes(fd, "by hand", 100) == 7);
+        ::close(fd);
+        volume.open();
+        CHECK(raw(volume.share() + "/file") == patched(before, 100, "by hand"));
+        CHECK(volume.take_events() == std::vector<std::string>{"deferred-write-dropped"});
+        volume.reopen();
+        CHECK(volume.take_events().empty());
+    }
+
+    // The first write that is repeated changes the file's times itself.
+    TEST_CASE("all writes to one file are repeated, however late") {
+        TestVolume volume;
+        const std::string before = noise(kFileSize, 1);
+        kill_before_it_arrives(volume, before);
+        set_log_times(volume, changed_at(volume.share() + "/file") - 29);
+        ::sleep(3);
+        volume.open();
+        CHECK(raw(volume.share() + "/file") == outcome_of("write", before));
+        CHECK(volume.take_events().empty());
+    }
+
+    TEST_CASE(
+        "a file that cannot be written to any more is told, and keeps no share from opening") {
+        TestVolume volume;
+        const std::string before = noise(kFileSize, 1);
+        kill_before_it_arrives(volume, before);
+        set_immutable(volume.share() + "/file", true);
+        auto opened = volume.try_open();
+        set_immutable(volume.share() + "/file", false);
+        REQUIRE_MESSAGE(opened.has_value(), text_of(opened));
+        CHECK(volume.take_events() == std::vector<std::string>(3, "deferred-write-lost"));
+        CHECK(raw(volume.share() + "/file") == before);
     }
 
     TEST_CASE("whoever looks at the file sees the write at once") {
@@ -246,6 +309,14 @@ TEST_SUITE("deferred writes") {
                                                       Caller{})) == bytes.size());
                 CHECK(raw(volume.share() + "/copy") == bytes);
             });
+            // Who runs the file next must not get capabilities with the new contents.
+            const std::string capability("\0\0\0\2\1\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 20);
+            must(volume.live().set_extended(file.id, "security.capability", capability, 0,
+                                            Caller{}));
+            in_file([&](std::uint64_t) {
+                CHECK(code_of(volume.live().get_extended(file.id, "security.capability")) ==
+                      ENODATA);
+            });
             in_file([&](std::uint64_t offset) {
                 must(volume.live().synchronize(other, true));
                 CHECK(raw(volume.share() + "/file").substr(offset, bytes.size()) == bytes);
@@ -254,16 +325,12 @@ TEST_SUITE("deferred writes") {
     }
 
     TEST_CASE("a deferred write that fails is told, and so is the next sync, once") {
-        TempDir directory(scratch_directory(), "deferred");
-        UniqueFd folder(::open(directory.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-        auto log = must(UndoLog::open({folder.get(), "uuid", 256 << 20, false}));
-        const std::string path = directory.path() / "file";
-        std::ofstream(path) << "contents";
-        UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));  // writing to it fails
-        UniqueFd good(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+        LogAndFile at;
+        UniqueFd fd = at.opened(O_RDONLY);  // writing to it fails
+        UniqueFd good = at.opened(O_RDWR);
         std::vector<std::pair<ObjectId, int>> told;
         {
-            DeferredWrites writes(*log, [&](ObjectId object, const Error& error) {
+            DeferredWrites writes(*at.log, kRoom, [&](ObjectId object, const Error& error) {
                 told.emplace_back(object, error.code);
             });
             must(writes.add(1, {5, 0}, fd.get(), 0, "x"));
@@ -274,35 +341,32 @@ TEST_SUITE("deferred writes") {
             CHECK_FALSE(writes.pending({6, 0}));
         }
         CHECK(told == std::vector<std::pair<ObjectId, int>>{{{5, 0}, EBADF}});
-        CHECK(raw(path) == "cyntents");
+        CHECK(raw(at.path) == "cyntents");
     }
 
     // Or a power cut could leave the redo record, and not that it is applied, and it would be
     // repeated over what was synced.
     TEST_CASE("a sync of newer data waits until it is durable that the write is applied") {
-        TempDir directory(scratch_directory(), "deferred");
-        UniqueFd folder(::open(directory.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-        auto log = must(UndoLog::open({folder.get(), "uuid", 256 << 20, false}));
-        const std::string path = directory.path() / "file";
-        std::ofstream(path) << "contents";
-        UniqueFd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+        LogAndFile at;
+        UniqueFd fd = at.opened(O_RDWR);
         const ObjectId object{5, 0};
-        DeferredWrites writes(*log, [](ObjectId, const Error&) {});
+        DeferredWrites writes(*at.log, kRoom, [](ObjectId, const Error&) {});
         const auto apply_one = [&] {
             must(writes.add(1, object, fd.get(), 0, "x"));
             writes.settle(object);
-            REQUIRE_FALSE(log->durable(log->position()));  // its record has just been appended
+            REQUIRE_FALSE(
+                at.log->durable(at.log->position()));  // its record has just been appended
         };
         apply_one();
         must(writes.before_sync(object));  // repeating it would do no harm
-        CHECK_FALSE(log->durable(log->position()));
+        CHECK_FALSE(at.log->durable(at.log->position()));
         must(writes.before_change(object, false));
-        CHECK_FALSE(log->durable(log->position()));
+        CHECK_FALSE(at.log->durable(at.log->position()));
         must(writes.before_sync(object));
-        CHECK(log->durable(log->position()));
+        CHECK(at.log->durable(at.log->position()));
         apply_one();
         must(writes.before_change(object, true));  // O_SYNC: at once
-        CHECK(log->durable(log->position()));
+        CHECK(at.log->durable(at.log->position()));
     }
 
     TEST_CASE("no more than a bounded number of bytes waits, and all of it arrives") {
