@@ -81,7 +81,9 @@ void print_note(std::string_view text) {
 }
 
 void print_event(const Event& event) {
-    const char* weight = event.severity == Event::Severity::kInformation ? "note" : "warning";
+    // What was asked for and done is not worth a line.
+    if (event.severity() == Severity::kInformation) return;
+    const char* weight = event.severity() == Severity::kError ? "error" : "warning";
     std::cerr << "umbra: " << weight << ": " << one_line(event.message) << std::endl;
 }
 

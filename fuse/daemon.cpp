@@ -27,6 +27,7 @@
 #include "fuse/mount_table.h"
 #include "fuse/share_path.h"
 #include "fuse/signal_watcher.h"
+#include "snapstore/event_log.h"
 #include "snapstore/unique_fd.h"
 
 namespace umbra {
@@ -37,10 +38,10 @@ constexpr rlim_t kWantedDescriptors = 1 << 20;
 constexpr int kRetryMilliseconds = 500;
 
 void log_event(const Event& event) {
-    const auto level = event.severity == Event::Severity::kError     ? spdlog::level::err
-                       : event.severity == Event::Severity::kWarning ? spdlog::level::warn
-                                                                     : spdlog::level::info;
-    spdlog::log(level, "{}: {}", event.name, event.message);
+    const auto level = event.severity() == Severity::kError     ? spdlog::level::err
+                       : event.severity() == Severity::kWarning ? spdlog::level::warn
+                                                                : spdlog::level::info;
+    spdlog::log(level, "event {} {}: {}", event.number(), event.name(), event.message);
 }
 
 // Each of these makes serving better and none is needed for it.
@@ -79,6 +80,12 @@ Result<std::unique_ptr<Volume>> open_volume(const DaemonOptions& options,
         log_event(happened);
         if (event) event(happened);
     };
+    // What happens before the volume is open.
+    const auto announce_early = [&](EventId id, std::string message) {
+        Event event{id, std::move(message)};
+        if (!options.read_only) static_cast<void>(EventLog::append_to(options.share, event));
+        announce(event);
+    };
     const auto deadline = std::chrono::steady_clock::now() + options.wait;
     bool said = false;
     for (;;) {
@@ -87,10 +94,19 @@ Result<std::unique_ptr<Volume>> open_volume(const DaemonOptions& options,
         // Another volume's area, a damaged or a full one will not become the right one by waiting.
         const bool missing =
             !volume && volume.error().kind == ErrorKind::kDiffArea && volume.error().code == ENOENT;
-        if (!missing) return volume;
-        if (std::chrono::steady_clock::now() >= deadline) return volume;
-        if (!said)
-            announce({Event::Severity::kWarning, "waiting-for-diff-area", volume.error().text()});
+        if (!missing) {
+            if (volume && said)
+                announce_early(EventId::kAreaAppeared, "the diff area of share '" + options.share +
+                                                           "' is there now, with its history");
+            if (!volume && volume.error().kind == ErrorKind::kDiffArea)
+                announce_early(EventId::kAreaRefused, volume.error().text());
+            return volume;
+        }
+        if (std::chrono::steady_clock::now() >= deadline) {
+            announce_early(EventId::kAreaMissing, volume.error().text());
+            return volume;
+        }
+        if (!said) announce_early(EventId::kWaitingForArea, volume.error().text());
         said = true;
         if (!keep_waiting(report, signals)) return volume;
     }

@@ -35,8 +35,8 @@ std::optional<Result<void>> understand(const json& said,
                                          error->value("message", "")});
     }
     if (const auto event = said.find("event"); event != said.end()) {
-        announce({static_cast<Event::Severity>(event->value("severity", 0)),
-                  event->value("name", ""), event->value("message", "")});
+        if (const auto id = event_id_of(event->value("name", "")))
+            announce({*id, event->value("message", "")});
     }
     return std::nullopt;
 }
@@ -46,10 +46,7 @@ std::optional<Result<void>> understand(const json& said,
 void DaemonChannel::send_event(const Event& event) {
     const std::lock_guard lock(mutex_);
     if (!pipe_.valid()) return;
-    write_line(pipe_.get(), {{"event",
-                              {{"severity", static_cast<int>(event.severity)},
-                               {"name", event.name},
-                               {"message", event.message}}}});
+    write_line(pipe_.get(), {{"event", {{"name", event.name()}, {"message", event.message}}}});
 }
 
 void DaemonChannel::send_ready() {

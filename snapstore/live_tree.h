@@ -26,6 +26,7 @@
 #include "snapstore/object_id.h"
 #include "snapstore/result.h"
 #include "snapstore/unique_fd.h"
+#include "snapstore/volume_files.h"
 
 namespace umbra {
 
@@ -33,7 +34,6 @@ class VolumeCore;   // shared internals of an open volume (snapstore/volume_core
 class ObjectState;  // what is already preserved of one object (snapstore/object_state.h)
 
 // Names in the root of a share that belong to Umbra.
-inline constexpr const char* kControlDirectoryName = ".umbra";        // reachable for nobody
 inline constexpr const char* kSnapshotsDirectoryName = ".snapshots";  // virtual, shown by fuse/
 
 // An object found by name: its identity and what stat says.

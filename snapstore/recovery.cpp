@@ -22,7 +22,7 @@ Result<void> replay(VolumeCore& core, const RecordHeader& header, std::uint64_t 
     std::vector<std::byte> payload(header.checked_length);
     UMBRA_TRY(core.log->read(file, offset + kRecordHeaderSize, payload));
     if (checksum(payload) != header.payload_checksum) {
-        core.tell(Event::Severity::kError, "record-damaged",
+        core.tell(EventId::kRecordDamaged,
                   "a record of inode " + std::to_string(header.object.inode) +
                       " is damaged in undo log file " + std::to_string(file) + " at offset " +
                       std::to_string(offset) + "; what it kept is lost, the rest is not");
@@ -77,9 +77,9 @@ Result<void> replay_file(VolumeCore& core, const UndoLog::FileInfo& file, std::u
     std::string name = "undo log file " + std::to_string(file.sequence);
     if (outcome.torn) outcome.damaged.push_back(outcome.end);
     for (std::uint64_t offset : outcome.damaged)
-        core.tell(Event::Severity::kError, "record-damaged",
-                  name + " is damaged at offset " + std::to_string(offset) +
-                      "; what stood there is lost, the rest is not");
+        core.tell(EventId::kRecordDamaged, name + " is damaged at offset " +
+                                               std::to_string(offset) +
+                                               "; what stood there is lost, the rest is not");
     return {};
 }
 
@@ -103,7 +103,7 @@ Result<AppliedPosition> settle_tail(VolumeCore& core) {
                                                   return UndoLog::Visit::kContinue;
                                               }));
     if (outcome.torn)
-        core.tell(Event::Severity::kWarning, "log-tail-truncated",
+        core.tell(EventId::kLogTailTruncated,
                   "the last write to undo log file " + std::to_string(newest) +
                       " was torn; truncated to its last whole record at offset " +
                       std::to_string(outcome.end));
@@ -156,7 +156,7 @@ Result<void> recover_log_and_index(VolumeCore& core, const std::string& index_pa
     std::string why;
     auto from = open_index(core, options, log_end, why);
     if (!from) {
-        core.tell(Event::Severity::kWarning, "index-rebuilt",
+        core.tell(EventId::kIndexRebuilt,
                   "the index could not be used (" + why + "); it is rebuilt from the undo log");
         core.index.reset();
         UMBRA_TRY(Index::destroy(index_path));

@@ -68,9 +68,9 @@ class Replay {
    private:
     bool changed_by_others(ObjectId object, const struct stat& status);
     void tell_lost(ObjectId object, const std::string& why) const {
-        core_.tell(Event::Severity::kError, "deferred-write-lost",
-                   "the last write to inode " + std::to_string(object.inode) +
-                       " before the daemon ended is lost: " + why);
+        core_.tell(EventId::kDeferredWriteLost, "the last write to inode " +
+                                                    std::to_string(object.inode) +
+                                                    " before the daemon ended is lost: " + why);
     }
 
     VolumeCore& core_;
@@ -83,7 +83,7 @@ bool Replay::changed_by_others(ObjectId object, const struct stat& status) {
     auto [known, first] =
         changed_by_others_.try_emplace(object, status.st_ctim.tv_sec > last_append_ + kSoonSeconds);
     if (first && known->second)
-        core_.tell(Event::Severity::kWarning, "deferred-write-dropped",
+        core_.tell(EventId::kDeferredWriteDropped,
                    "inode " + std::to_string(object.inode) +
                        " was changed while the share was not mounted: what was last written to it "
                        "through the mount is not repeated over that");
@@ -151,7 +151,7 @@ Result<void> recover_deferred_writes(VolumeCore& core, std::int64_t last_append)
     if (redos.empty()) return {};
     struct statvfs filesystem {};
     if (fstatvfs(core.mount.root.get(), &filesystem) == 0 && (filesystem.f_flag & ST_RDONLY) != 0) {
-        core.tell(Event::Severity::kWarning, "deferred-writes-waiting",
+        core.tell(EventId::kDeferredWritesWaiting,
                   "the last writes before the daemon was killed are not in their files yet: the "
                   "filesystem of the share is read-only");
         return {};

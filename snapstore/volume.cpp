@@ -166,6 +166,9 @@ Result<void> open_history(VolumeCore& core, std::uint64_t memory_bytes) {
     core.states = std::make_unique<ObjectStates>(memory_bytes / 16 * 3 / 512);
     auto limbo_bytes = take_clean_mark(core);
     bool clean = limbo_bytes.has_value();
+    if (!clean && !core.log->files().empty())
+        core.tell(EventId::kUncleanEnd, "share '" + core.identity.share +
+                                            "' was not closed cleanly; its history is checked");
     UMBRA_ASSIGN(std::int64_t last_append, last_append_seconds(core));
     std::string index_path =
         "/proc/self/fd/" + std::to_string(core.diff_area.get()) + "/" + kIndexDirectoryName;
@@ -190,16 +193,24 @@ Result<void> open_history(VolumeCore& core, std::uint64_t memory_bytes) {
     if (core.read_only) return {};
     core.deferred = std::make_unique<DeferredWrites>(
         *core.log, memory_bytes / 16, [&core](ObjectId object, const Error& error) {
-            core.tell(Event::Severity::kError, "deferred-write-failed",
+            core.tell(EventId::kDeferredWriteFailed,
                       "writing to inode " + std::to_string(object.inode) +
                           " what had been answered for: " + error.text() +
                           "; check the share's disk and that of its diff area");
         });
     for (Epoch epoch : core.catalog->unfinished_deletions()) {
+        core.tell(EventId::kDeletionResumed, "the deletion of snapshot number " +
+                                                 std::to_string(epoch) +
+                                                 " had been interrupted; it is finished now");
         UMBRA_TRY(core.reclaim(epoch));
         UMBRA_TRY(core.catalog->finish_delete(epoch));
     }
     return {};
+}
+
+std::string describe(const Snapshot& snapshot) {
+    return "snapshot " + snapshot.token +
+           (snapshot.label.empty() ? "" : " (" + snapshot.label + ")");
 }
 
 tl::unexpected<Error> no_snapshot(const std::string& what) {
@@ -251,12 +262,15 @@ Result<std::unique_ptr<Volume>> Volume::open(const OpenOptions& options,
             ? options.share + "/" + kControlDirectoryName + "/" + kDefaultDiffAreaName
             : config.diff_area;
     UMBRA_ASSIGN(core->lock_file, take_lock(core->control_directory.get(), options.share));
+    if (!core->read_only) {
+        UMBRA_ASSIGN(core->events, EventLog::open(core->control_directory.get()));
+    }
     auto area = open_diff_area(*core, config);
     if (!area && options.read_only && area.error().code == ENOENT) {
         // The live tree alone; nothing of the history is touched.
         core->without_diff_area = true;
         UMBRA_ASSIGN(core->catalog, Catalog::open(-1, true));
-        core->tell(Event::Severity::kWarning, "diff-area-missing", area.error().text());
+        core->tell(EventId::kAreaMissing, area.error().text());
         return std::unique_ptr<Volume>(new Volume(std::move(core)));
     }
     if (!area) return forward_error(area);
@@ -322,8 +336,11 @@ Result<Snapshot> Volume::create_snapshot(const SnapshotOptions& options) {
     if (!durable) {
         std::unique_lock cut(core_->gate);
         core_->newest = newest_before;
+        core_->tell(EventId::kSnapshotFailed,
+                    "no snapshot could be taken: " + durable.error().text());
         return forward_error(durable);
     }
+    core_->tell(EventId::kSnapshotCreated, describe(snapshot) + " is taken");
     if (core_->snapshot_hook) core_->snapshot_hook(snapshot, true);
     return snapshot;
 }
@@ -341,7 +358,9 @@ Result<void> Volume::delete_snapshot(Epoch epoch) {
                         "snapshot " + snapshot->token + " is held (" +
                             snapshot->holds.front().reason +
                             "); release it first ('umbra snapshot release')");
-    return core_->delete_snapshot_locked(*snapshot);
+    UMBRA_TRY(core_->delete_snapshot_locked(*snapshot));
+    core_->tell(EventId::kSnapshotDeleted, describe(*snapshot) + " is deleted");
+    return {};
 }
 
 Result<Snapshot> Volume::hold(Epoch epoch, const Hold& hold) {
@@ -351,6 +370,7 @@ Result<Snapshot> Volume::hold(Epoch epoch, const Hold& hold) {
     std::erase_if(snapshot->holds, [&](const Hold& known) { return known.reason == hold.reason; });
     snapshot->holds.push_back(hold);
     UMBRA_TRY(core_->catalog->set_holds(epoch, snapshot->holds));
+    core_->tell(EventId::kSnapshotHeld, describe(*snapshot) + " is held (" + hold.reason + ")");
     return *snapshot;
 }
 
@@ -366,6 +386,8 @@ Result<Snapshot> Volume::release(Epoch epoch, const std::string& reason) {
                         "snapshot " + snapshot->token + " has no hold" +
                             (reason.empty() ? "" : " '" + reason + "'"));
     UMBRA_TRY(core_->catalog->set_holds(epoch, snapshot->holds));
+    core_->tell(EventId::kSnapshotReleased,
+                describe(*snapshot) + " is released" + (reason.empty() ? "" : " (" + reason + ")"));
     return *snapshot;
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "snapstore/catalog.h"
+#include "snapstore/event.h"
 #include "snapstore/history.h"
 #include "snapstore/live_tree.h"
 #include "snapstore/past_tree.h"
@@ -30,13 +31,6 @@ struct OpenOptions {
     std::string share;  // path of the folder
     bool read_only = false;
     std::uint64_t memory_bytes = 128ull << 20;
-};
-
-// Something an administrator must know: a snapshot evicted, a log tail truncated, an index rebuilt.
-struct Event {
-    enum class Severity { kInformation, kWarning, kError } severity = Severity::kInformation;
-    std::string name;     // stable, e.g. "snapshot-evicted"
-    std::string message;  // one sentence
 };
 
 struct SpaceUse {

@@ -52,7 +52,7 @@ Result<void> VolumeCore::make_room(std::uint64_t deletions_seen, bool again) {
     std::int64_t now = now_seconds();
     for (const auto& snapshot : catalog->snapshots()) {
         if (snapshot.held(now)) continue;
-        tell(Event::Severity::kWarning, "snapshot-evicted",
+        tell(EventId::kSnapshotEvicted,
              "the diff area " + identity.diff_area + " is full: snapshot " + snapshot.token +
                  (snapshot.label.empty() ? "" : " (" + snapshot.label + ")") +
                  " is deleted to make room");

@@ -15,6 +15,7 @@
 #include "snapstore/deferred_writes.h"
 #include "snapstore/directory_cache.h"
 #include "snapstore/epoch_gate.h"
+#include "snapstore/event_log.h"
 #include "snapstore/index.h"
 #include "snapstore/inode_search.h"
 #include "snapstore/limbo.h"
@@ -33,6 +34,7 @@ class VolumeCore {
     bool read_only = false;
     bool without_diff_area = false;  // read-only view of the live tree alone
     std::function<void(const Event&)> announce;
+    std::unique_ptr<EventLog> events;  // null where nothing is written
 
     LiveMount mount;
     mutable DirectoryCache directories;  // of it
@@ -70,8 +72,11 @@ class VolumeCore {
     InodeSearch inode_search;
     LiveTree live{*this};
 
-    void tell(Event::Severity severity, std::string name, std::string message) const {
-        if (announce) announce({severity, std::move(name), std::move(message)});
+    // Puts the event into the volume's event log and announces it. May be called holding any lock.
+    void tell(EventId id, std::string message) const {
+        Event event{id, std::move(message)};
+        if (events) events->append(event);
+        if (announce) announce(event);
     }
 
     // What has been written to an object (to all) is in its live file when it returns.

@@ -10,17 +10,20 @@
 
 namespace umbra {
 
-inline constexpr const char* kVolumeFileName = "volume.toml";    // in SHARE/.umbra
-inline constexpr const char* kVolumeLockName = "lock";           // in SHARE/.umbra
-inline constexpr const char* kSequenceFileName = "sequence";     // in SHARE/.umbra
-inline constexpr const char* kLimboDirectoryName = "limbo";      // in SHARE/.umbra
-inline constexpr const char* kDefaultDiffAreaName = "diff";      // in SHARE/.umbra
-inline constexpr const char* kAreaFileName = "area.toml";        // in the diff area
-inline constexpr const char* kLogDirectoryName = "log";          // in the diff area
-inline constexpr const char* kIndexDirectoryName = "index";      // in the diff area
-inline constexpr const char* kCatalogFileName = "catalog.ulog";  // in DIFF_AREA/log
-inline constexpr const char* kReserveName = "reserve";           // in the diff area: set aside
-inline constexpr const char* kCleanMarkName = "clean";           // in the diff area: closed cleanly
+inline constexpr const char* kControlDirectoryName = ".umbra";  // in SHARE; reachable for nobody
+inline constexpr const char* kVolumeFileName = "volume.toml";   // in SHARE/.umbra
+inline constexpr const char* kVolumeLockName = "lock";          // in SHARE/.umbra
+inline constexpr const char* kSequenceFileName = "sequence";    // in SHARE/.umbra
+inline constexpr const char* kEventsFileName = "events.jsonl";  // in SHARE/.umbra
+inline constexpr const char* kOlderEventsFileName = "events.1.jsonl";  // in SHARE/.umbra
+inline constexpr const char* kLimboDirectoryName = "limbo";            // in SHARE/.umbra
+inline constexpr const char* kDefaultDiffAreaName = "diff";            // in SHARE/.umbra
+inline constexpr const char* kAreaFileName = "area.toml";              // in the diff area
+inline constexpr const char* kLogDirectoryName = "log";                // in the diff area
+inline constexpr const char* kIndexDirectoryName = "index";            // in the diff area
+inline constexpr const char* kCatalogFileName = "catalog.ulog";        // in DIFF_AREA/log
+inline constexpr const char* kReserveName = "reserve";  // in the diff area: set aside
+inline constexpr const char* kCleanMarkName = "clean";  // in the diff area: closed cleanly
 
 // DIFF_AREA/log/EPOCH-SEQUENCE.ulog, both in hexadecimal with fixed width, so that names sort by
 // age.

@@ -76,8 +76,8 @@ TEST_SUITE("limits") {
         REQUIRE(events.size() == 4 - left.size());
         CHECK(hooked.size() == events.size());
         for (std::size_t i = 0; i < events.size(); ++i) {
-            CHECK(events[i].name == "snapshot-evicted");
-            CHECK(events[i].severity == Event::Severity::kWarning);
+            CHECK(events[i].name() == "snapshot-evicted");
+            CHECK(events[i].severity() == Severity::kWarning);
             CHECK(events[i].message.find("number " + std::to_string(i + 1)) != std::string::npos);
             CHECK(hooked[i] == std::pair<Epoch, bool>{epochs[i], false});
         }
@@ -178,7 +178,7 @@ TEST_SUITE("limits") {
             std::vector<std::string> events;
             auto volume =
                 must(Volume::open({folder.path(), false, 16 << 20},
-                                  [&](const Event& event) { events.push_back(event.name); }));
+                                  [&](const Event& event) { events.emplace_back(event.name()); }));
             auto& live = volume->live();
             auto file = must(live.create(live.root(), "file", 0644, O_RDWR, Caller{})).file;
             auto write = [&](std::uint64_t seed) {

@@ -36,6 +36,7 @@ Result<void> TestVolume::try_open(bool read_only) {
     options.read_only = read_only;
     options.memory_bytes = options_.memory;
     auto opened = Volume::open(options, [this](const Event& event) {
+        if (event.severity() == Severity::kInformation) return;
         std::lock_guard lock(events_mutex_);
         events_.push_back(event);
     });
@@ -153,7 +154,7 @@ std::vector<Event> TestVolume::take_event_list() {
 
 std::vector<std::string> TestVolume::take_events() {
     std::vector<std::string> names;
-    for (const auto& event : take_event_list()) names.push_back(event.name);
+    for (const auto& event : take_event_list()) names.emplace_back(event.name());
     return names;
 }
 
