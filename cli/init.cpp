@@ -11,6 +11,7 @@
 #include "fuse/registry.h"
 #include "fuse/share_path.h"
 #include "snapstore/volume.h"
+#include "snapstore/volume_config.h"
 
 namespace umbra {
 
@@ -21,12 +22,15 @@ struct InitOptions {
     std::optional<std::string> diff_area;
     std::string max_size = "10%";
     std::string on_full = "evict";
+    std::string on_event;
 };
 
 Result<ExitCode> run_init(const InitOptions& options) {
     CreateOptions creation;
     UMBRA_ASSIGN(creation.max_size, parse_size_limit(options.max_size));
     creation.on_full = options.on_full == "refuse" ? OnFull::kRefuse : OnFull::kEvict;
+    creation.on_event = options.on_event;
+    UMBRA_TRY(check_event_command(creation.on_event));
     if (::geteuid() != 0) {
         return error_of(ErrorKind::kRefused, EPERM,
                         "cannot make '" + options.share + "' a share: only root can");
@@ -63,6 +67,10 @@ void add_init_command(CLI::App& parent, Runner& chosen) {
                      "At that size: 'evict' the oldest snapshots, or 'refuse' changes")
         ->check(CLI::IsMember({"evict", "refuse"}))
         ->capture_default_str();
+    command
+        ->add_option("--on-event", options->on_event,
+                     "A shell command that is run, as root, for every event of the share")
+        ->type_name("COMMAND");
     command->callback([options, &chosen] { chosen = [options] { return run_init(*options); }; });
 }
 

@@ -31,6 +31,9 @@ inline constexpr const char* kSnapshotRelease = "snapshot.release";
 inline constexpr const char* kSnapshotDiff = "snapshot.diff";
 inline constexpr const char* kVersions = "versions";
 inline constexpr const char* kStorageShow = "storage.show";
+inline constexpr const char* kEvents = "events";
+inline constexpr const char* kSettings = "settings";
+inline constexpr const char* kSettingsChange = "settings.change";
 inline constexpr const char* kShutdown = "shutdown";
 }  // namespace control_method
 

@@ -23,6 +23,7 @@
 #include "fuse/connection_guard.h"
 #include "fuse/daemon_channel.h"
 #include "fuse/daemon_methods.h"
+#include "fuse/event_sink.h"
 #include "fuse/mount_session.h"
 #include "fuse/mount_table.h"
 #include "fuse/share_path.h"
@@ -36,13 +37,6 @@ namespace {
 
 constexpr rlim_t kWantedDescriptors = 1 << 20;
 constexpr int kRetryMilliseconds = 500;
-
-void log_event(const Event& event) {
-    const auto level = event.severity() == Severity::kError     ? spdlog::level::err
-                       : event.severity() == Severity::kWarning ? spdlog::level::warn
-                                                                : spdlog::level::info;
-    spdlog::log(level, "event {} {}: {}", event.number(), event.name(), event.message);
-}
 
 // Each of these makes serving better and none is needed for it.
 void prepare_process() {
@@ -70,14 +64,14 @@ bool keep_waiting(const DaemonReport& report, const SignalWatcher& signals) {
 
 Result<std::unique_ptr<Volume>> open_volume(const DaemonOptions& options,
                                             const DaemonReport& report,
-                                            const SignalWatcher& signals) {
+                                            const SignalWatcher& signals, EventSink& sink) {
     if (options.initialise && !Volume::is_share(options.share)) {
         CreateOptions creation;
         creation.share = options.share;
         UMBRA_TRY(Volume::create(creation));
     }
-    const auto announce = [event = report.event](const Event& happened) {
-        log_event(happened);
+    const auto announce = [&sink, event = report.event](const Event& happened) {
+        sink.take(happened);
         if (event) event(happened);
     };
     // What happens before the volume is open.
@@ -202,9 +196,12 @@ Result<void> run_daemon(const DaemonOptions& options, const Registry& registry,
                         const DaemonReport& report) {
     UMBRA_ASSIGN(SignalWatcher signals, SignalWatcher::block());
     prepare_process();
-    UMBRA_ASSIGN(std::unique_ptr<Volume> volume, open_volume(options, report, signals));
+    EventSink sink(options.share);
+    UMBRA_ASSIGN(std::unique_ptr<Volume> volume, open_volume(options, report, signals, sink));
+    sink.follow(volume.get());
     UMBRA_TRY(check_diff_area_stays_visible(volume->identity(), options));
     auto served = serve(*volume, options, registry, report, signals);
+    sink.follow(nullptr);
     volume.reset();
     if (served) spdlog::info("{} is unmounted and its volume closed", options.share);
     return served;

@@ -73,6 +73,15 @@ json to_json(const Version& version, const std::vector<Snapshot>& existing) {
             {"mtime", format_utc(status.st_mtim)}};
 }
 
+json to_json(const Event& event) {
+    return {{"sequence", event.sequence},
+            {"time", format_utc(event.time)},
+            {"number", event.number()},
+            {"name", event.name()},
+            {"severity", severity_name(event.severity())},
+            {"message", event.message}};
+}
+
 json to_json(const Difference& difference) {
     json object{{"change", difference_kind_name(difference.kind)},
                 {"type", file_type_name(difference.type)},

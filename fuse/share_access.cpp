@@ -10,6 +10,7 @@
 
 #include "fuse/control_client.h"
 #include "fuse/control_protocol.h"
+#include "fuse/event_sink.h"
 #include "fuse/mount_table.h"
 #include "fuse/volume_methods.h"
 #include "snapstore/unique_fd.h"
@@ -34,13 +35,18 @@ class DaemonAccess : public ShareAccess {
 
 class VolumeAccess : public ShareAccess {
    public:
-    explicit VolumeAccess(std::unique_ptr<Volume> volume) : volume_(std::move(volume)) {}
+    VolumeAccess(std::unique_ptr<EventSink> sink, std::unique_ptr<Volume> volume)
+        : sink_(std::move(sink)), volume_(std::move(volume)) {
+        sink_->follow(volume_.get());
+    }
+    ~VolumeAccess() override { sink_->follow(nullptr); }
 
     Result<json> call(const std::string& method, const json& parameters) override {
         return call_volume_method(*volume_, method, parameters);
     }
 
    private:
+    std::unique_ptr<EventSink> sink_;
     std::unique_ptr<Volume> volume_;
 };
 
@@ -134,8 +140,13 @@ Result<std::unique_ptr<ShareAccess>> open_share(const Registry& registry, const 
     }
     OpenOptions options;
     options.share = share.share;
-    UMBRA_ASSIGN(std::unique_ptr<Volume> volume, Volume::open(options, std::move(announce)));
-    return std::make_unique<VolumeAccess>(std::move(volume));
+    auto sink = std::make_unique<EventSink>(share.share);
+    const auto take = [&sink = *sink, announce = std::move(announce)](const Event& event) {
+        sink.take(event);
+        announce(event);
+    };
+    UMBRA_ASSIGN(std::unique_ptr<Volume> volume, Volume::open(options, take));
+    return std::make_unique<VolumeAccess>(std::move(sink), std::move(volume));
 }
 
 Result<void> unmount_share(const Registry& registry, const std::string& path) {

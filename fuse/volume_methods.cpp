@@ -167,7 +167,32 @@ Result<json> storage(Volume& volume, const json&, const VersionFilter&) {
     return shown;
 }
 
-constexpr std::array<Method, 10> kMethods{{
+Result<json> events(Volume& volume, const json& parameters, const VersionFilter&) {
+    UMBRA_ASSIGN(const std::optional<std::int64_t> after, optional_integer(parameters, "after"));
+    UMBRA_ASSIGN(
+        const std::vector<Event> found,
+        volume.events(static_cast<std::uint64_t>(std::max<std::int64_t>(after.value_or(0), 0))));
+    json listed = json::array();
+    for (const auto& event : found) listed.push_back(to_json(event));
+    return listed;
+}
+
+Result<json> settings(Volume& volume, const json&, const VersionFilter&) {
+    return json{{"on-event", volume.event_command()}};
+}
+
+Result<json> change_settings(Volume& volume, const json& parameters, const VersionFilter&) {
+    for (const auto& member : parameters.items()) {
+        if (member.key() == "on-event") continue;
+        return error_of(ErrorKind::kUsage, EINVAL,
+                        fmt::format("there is no setting '{}'; there is: on-event", member.key()));
+    }
+    UMBRA_ASSIGN(const std::optional<std::string> command, optional_text(parameters, "on-event"));
+    if (command) UMBRA_TRY(volume.set_event_command(*command));
+    return settings(volume, {}, {});
+}
+
+constexpr std::array<Method, 13> kMethods{{
     {control_method::kStatus, MethodAccess::kAnyone, false, status},
     {control_method::kSnapshotCreate, MethodAccess::kOwner, true, create},
     {control_method::kSnapshotList, MethodAccess::kAnyone, false, list},
@@ -178,6 +203,11 @@ constexpr std::array<Method, 10> kMethods{{
     {control_method::kSnapshotDiff, MethodAccess::kOwner, false, diff},
     {control_method::kVersions, MethodAccess::kReader, false, versions},
     {control_method::kStorageShow, MethodAccess::kAnyone, false, storage},
+    // They name paths of the share.
+    {control_method::kEvents, MethodAccess::kOwner, false, events},
+    {control_method::kSettings, MethodAccess::kOwner, false, settings},
+    // on-event is run as root.
+    {control_method::kSettingsChange, MethodAccess::kRoot, true, change_settings},
     {control_method::kShutdown, MethodAccess::kRoot, true, nullptr},
 }};
 

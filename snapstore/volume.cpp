@@ -257,6 +257,7 @@ Result<std::unique_ptr<Volume>> Volume::open(const OpenOptions& options,
                  parse_volume_config(
                      text, options.share + "/" + kControlDirectoryName + "/" + kVolumeFileName));
     core->identity.uuid = config.uuid;
+    core->identity.on_event = config.on_event;
     core->identity.diff_area =
         config.diff_area.empty()
             ? options.share + "/" + kControlDirectoryName + "/" + kDefaultDiffAreaName
@@ -395,6 +396,31 @@ Result<Snapshot> Volume::find_snapshot(const std::string& token_or_label) const 
     auto snapshot = core_->catalog->find_name(token_or_label);
     if (!snapshot) return no_snapshot(token_or_label);
     return *snapshot;
+}
+
+Result<std::vector<Event>> Volume::events(std::uint64_t after) const {
+    return EventLog::read(core_->control_directory.get(), after);
+}
+
+void Volume::record(Event& event) const {
+    if (core_->events) core_->events->append(event);
+}
+
+std::string Volume::event_command() const {
+    std::lock_guard lock(core_->settings_mutex);
+    return core_->identity.on_event;
+}
+
+Result<void> Volume::set_event_command(const std::string& command) {
+    UMBRA_TRY(check_event_command(command));
+    const int directory = core_->control_directory.get();
+    std::lock_guard lock(core_->settings_mutex);
+    UMBRA_ASSIGN(auto text, read_small_file(directory, kVolumeFileName));
+    UMBRA_ASSIGN(auto config, parse_volume_config(text, kVolumeFileName));
+    config.on_event = command;
+    UMBRA_TRY(write_small_file(directory, kVolumeFileName, format_volume_config(config)));
+    core_->identity.on_event = command;
+    return {};
 }
 
 Result<SpaceUse> Volume::space_use() const {

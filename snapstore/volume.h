@@ -25,6 +25,7 @@ struct CreateOptions {
     std::optional<std::string> diff_area;  // default SHARE/.umbra/diff
     SizeLimit max_size;                    // default 10 % of the diff area's filesystem
     OnFull on_full = OnFull::kEvict;
+    std::string on_event;  // shell command that is run for every event; empty: none
 };
 
 struct OpenOptions {
@@ -48,6 +49,7 @@ struct VolumeIdentity {
     std::string diff_area;  // absolute path
     OnFull on_full = OnFull::kEvict;
     SizeLimit max_size;
+    std::string on_event;  // as opened; Volume::event_command() has what holds now
 };
 
 class Volume {
@@ -93,6 +95,14 @@ class Volume {
     Result<Snapshot> release(Epoch snapshot, const std::string& reason);
     // By token or label; kNotFound names what was asked for.
     Result<Snapshot> find_snapshot(const std::string& token_or_label) const;
+
+    // The volume's events with a sequence above `after`, oldest first.
+    Result<std::vector<Event>> events(std::uint64_t after) const;
+    // Puts an event into the volume's event log without announcing it.
+    void record(Event& event) const;
+    // The shell command for events ("": none), and its change, which is durable on return.
+    std::string event_command() const;
+    Result<void> set_event_command(const std::string& command);
 
     Result<SpaceUse> space_use() const;
     // Bytes that deleting this snapshot alone would give back.

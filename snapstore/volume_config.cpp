@@ -6,6 +6,7 @@
 #include <toml++/toml.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <sstream>
 
 #include "snapstore/unique_fd.h"
@@ -15,6 +16,7 @@ namespace umbra {
 namespace {
 
 constexpr std::size_t kMaxSmallFile = 1 << 20;
+constexpr std::size_t kLongestCommand = 1024;
 
 tl::unexpected<Error> unreadable(const std::string& where, const std::string& why) {
     return error_of(ErrorKind::kDiffArea, EIO,
@@ -62,6 +64,9 @@ Result<VolumeConfig> parse_volume_config(const std::string& text, const std::str
     config.diff_area = table["diff_area"].value_or(std::string());
     if (!config.diff_area.empty() && config.diff_area[0] != '/')
         return unreadable(where, "diff_area is no absolute path");
+    config.on_event = table["on_event"].value_or(std::string());
+    if (auto usable = check_event_command(config.on_event); !usable)
+        return unreadable(where, usable.error().text());
     return config;
 }
 
@@ -82,6 +87,7 @@ Result<AreaConfig> parse_area_config(const std::string& text, const std::string&
 std::string format_volume_config(const VolumeConfig& config) {
     toml::table table{{"format", kVolumeFormat}, {"uuid", config.uuid}};
     if (!config.diff_area.empty()) table.insert("diff_area", config.diff_area);
+    if (!config.on_event.empty()) table.insert("on_event", config.on_event);
     return format_table(table);
 }
 
@@ -91,6 +97,18 @@ std::string format_area_config(const AreaConfig& config) {
                     {"uuid", config.uuid},
                     {"max_size", config.max_size.text()},
                     {"on_full", config.on_full == OnFull::kEvict ? "evict" : "refuse"}});
+}
+
+Result<void> check_event_command(const std::string& command) {
+    if (command.size() > kLongestCommand)
+        return error_of(ErrorKind::kUsage, E2BIG,
+                        "the command for events has more than " + std::to_string(kLongestCommand) +
+                            " bytes; put it into a script");
+    const auto is_control = [](unsigned char c) { return c < ' ' || c == 0x7F; };
+    if (std::any_of(command.begin(), command.end(), is_control))
+        return error_of(ErrorKind::kUsage, EINVAL,
+                        "the command for events has control characters; put it into a script");
+    return {};
 }
 
 Result<std::string> read_small_file(int directory, const char* name) {

@@ -15,6 +15,7 @@ inline constexpr int kVolumeFormat = 1;
 struct VolumeConfig {
     std::string uuid;
     std::string diff_area;  // absolute path; empty: the default place inside SHARE/.umbra
+    std::string on_event;   // shell command that is run for every event; empty: none
 };
 
 struct AreaConfig {
@@ -29,6 +30,9 @@ Result<VolumeConfig> parse_volume_config(const std::string& text, const std::str
 Result<AreaConfig> parse_area_config(const std::string& text, const std::string& where);
 std::string format_volume_config(const VolumeConfig& config);
 std::string format_area_config(const AreaConfig& config);
+
+// A command for on_event: kUsage where it is too long or has control characters.
+Result<void> check_event_command(const std::string& command);
 
 // Reads a small file of a directory whole (at most 1 MiB). ENOENT stays ENOENT.
 Result<std::string> read_small_file(int directory, const char* name);

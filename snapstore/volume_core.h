@@ -34,7 +34,8 @@ class VolumeCore {
     bool read_only = false;
     bool without_diff_area = false;  // read-only view of the live tree alone
     std::function<void(const Event&)> announce;
-    std::unique_ptr<EventLog> events;  // null where nothing is written
+    mutable std::mutex settings_mutex;  // a leaf; guards identity.on_event and volume.toml
+    std::unique_ptr<EventLog> events;   // null where nothing is written
 
     LiveMount mount;
     mutable DirectoryCache directories;  // of it

@@ -150,7 +150,7 @@ Result<VolumeIdentity> Volume::create(const CreateOptions& options) {
     UMBRA_ASSIGN(auto mount, LiveMount::open(share));
     int root = mount.root.get();
     UMBRA_TRY(check_share(root, share));
-    VolumeConfig volume{new_uuid(), {}};
+    VolumeConfig volume{new_uuid(), {}, options.on_event};
     if (volume.uuid.empty()) return errno_error(errno, "reading random bytes for a UUID");
     std::optional<OutsideArea> outside;
     if (options.diff_area) {
@@ -203,7 +203,8 @@ Result<VolumeIdentity> Volume::create(const CreateOptions& options) {
     futimens(root, times);
     std::string diff_area =
         outside ? outside->path : share + "/" + kControlDirectoryName + "/" + kDefaultDiffAreaName;
-    return VolumeIdentity{volume.uuid, share, diff_area, options.on_full, options.max_size};
+    return VolumeIdentity{volume.uuid,      share,           diff_area, options.on_full,
+                          options.max_size, options.on_event};
 }
 
 }  // namespace umbra

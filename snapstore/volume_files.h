@@ -13,6 +13,7 @@ namespace umbra {
 inline constexpr const char* kControlDirectoryName = ".umbra";  // in SHARE; reachable for nobody
 inline constexpr const char* kVolumeFileName = "volume.toml";   // in SHARE/.umbra
 inline constexpr const char* kVolumeLockName = "lock";          // in SHARE/.umbra
+inline constexpr const char* kOwnerFileName = "owner";          // in SHARE/.umbra
 inline constexpr const char* kSequenceFileName = "sequence";    // in SHARE/.umbra
 inline constexpr const char* kEventsFileName = "events.jsonl";  // in SHARE/.umbra
 inline constexpr const char* kOlderEventsFileName = "events.1.jsonl";  // in SHARE/.umbra

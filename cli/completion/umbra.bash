@@ -10,14 +10,14 @@ _umbra() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
     local word command='' share='' position=0 i words='' line
     local -A options=(
-        [init]='--diff-area --max-size --on-full'
+        [init]='--diff-area --max-size --on-full --on-event'
         [mount]='--foreground --read-only --wait -o'
         [umount]='' [status]='--json'
         ['snapshot create']='--label --hold --json' ['snapshot list']='--json'
         ['snapshot delete']='--oldest --all' ['snapshot hold']='--reason --for'
         ['snapshot release']='--reason' ['snapshot diff']='--json'
         [versions]='--json' [restore]='--from --to --dry-run --json'
-        ['storage show']='--json'
+        ['storage show']='--json' [events]='--follow --after --json' [set]='--json'
     )
     COMPREPLY=()
 
@@ -25,7 +25,7 @@ _umbra() {
     for ((i = 1; i < COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
         case $word in
-            --from | --to | --label | --hold | --reason | --for | --wait | --diff-area | --max-size | --on-full | -o)
+            --from | --to | --label | --hold | --reason | --for | --wait | --diff-area | --max-size | --on-full | --on-event | --after | -o)
                 i=$((i + 1))
                 continue
                 ;;
@@ -51,10 +51,11 @@ _umbra() {
             mapfile -t COMPREPLY < <(compgen -d -- "$current")
             return
             ;;
-        --label | --hold | --reason | --for | --wait | --max-size) return ;;
+        --label | --hold | --reason | --for | --wait | --max-size | --on-event | --after) return ;;
         *)
             case $command in
-                '') words='init mount umount status snapshot versions restore storage' ;;
+                '') words='init mount umount status snapshot versions restore storage events set' ;;
+                set) ((position == 0)) || words='on-event' ;;
                 snapshot) words='create list delete hold release diff' ;;
                 storage) words='show' ;;
                 'snapshot delete' | 'snapshot hold' | 'snapshot release' | 'snapshot diff')

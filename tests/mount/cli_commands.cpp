@@ -144,7 +144,9 @@ TEST_SUITE("commands") {
                                                                {"snap", "list"},
                                                                {"versions"},
                                                                {"restore"},
-                                                               {"storage", "show"}}) {
+                                                               {"storage", "show"},
+                                                               {"events"},
+                                                               {"set"}}) {
             Arguments arguments = command;
             arguments.push_back("--help");
             CAPTURE(join_command(arguments));

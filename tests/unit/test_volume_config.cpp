@@ -38,7 +38,8 @@ TEST_SUITE("volume config") {
     TEST_CASE("both files are read back as written, odd paths too") {
         for (const char* path : {"", "/area", "/with space/and \"quotes\"", "/back\\slash",
                                  "/\xc3\xa4", "/new\nline"}) {
-            auto volume = parse_volume_config(format_volume_config({kUuid, path}), "x");
+            auto volume =
+                parse_volume_config(format_volume_config({kUuid, path, "say \"it\""}), "x");
             REQUIRE_MESSAGE(volume.has_value(), path << ": " << text_of(volume));
             CHECK(volume->uuid == kUuid);
             CHECK(volume->diff_area == path);
@@ -118,7 +119,7 @@ TEST_SUITE("volume config") {
             CHECK(uuid.size() == 36);
             CHECK(uuid[14] == '4');
             CHECK(std::string("89ab").find(uuid[19]) != std::string::npos);
-            CHECK(parse_volume_config(format_volume_config({uuid, ""}), "x").has_value());
+            CHECK(parse_volume_config(format_volume_config({uuid, "", ""}), "x").has_value());
             seen.insert(uuid);
         }
         CHECK(seen.size() == 1000);
