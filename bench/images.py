@@ -2,6 +2,7 @@
 nothing of them can outlive the run."""
 
 import os
+import tempfile
 from contextlib import contextmanager
 from typing import Iterator
 
@@ -13,6 +14,8 @@ MKFS = {
     "xfs": ["mkfs.xfs", "-q", "-f", "-K"],
     "btrfs": ["mkfs.btrfs", "-q", "-f", "-K", "-m", "single", "-d", "single"],
 }
+
+DISK_FOLDER = "/var/tmp"
 
 
 class Images:
@@ -39,3 +42,22 @@ class Images:
             except CommandFailed:
                 run("umount", "--recursive", "--lazy", place)
             os.unlink(image)
+
+    @contextmanager
+    def mounted_on_disk(self, kind: str, gibibytes: int) -> Iterator[str]:
+        """The same on the machine's own disk, past its cache: a sync takes what it takes there."""
+        self.count += 1
+        place = f"{self.folder}/{kind}-{self.count}"
+        with tempfile.NamedTemporaryFile(dir=DISK_FOLDER, prefix="umbra-bench-") as image:
+            os.posix_fallocate(image.fileno(), 0, gibibytes << 30)
+            run(*MKFS[kind], image.name)
+            os.mkdir(place)
+            device = run("losetup", "--find", "--show", "--direct-io=on", image.name).strip()
+            try:
+                run("mount", "-o", "noatime", "-t", kind, device, place)
+                try:
+                    yield place
+                finally:
+                    run("umount", "--recursive", place)
+            finally:
+                run("losetup", "--detach", device)

@@ -26,6 +26,7 @@ struct MountCommandOptions {
     std::optional<std::string> mountpoint;
     bool foreground = false;
     bool read_only = false;
+    bool take_over = false;
     std::uint32_t wait_seconds = 0;
     std::vector<std::string> mount_options;
 };
@@ -44,6 +45,7 @@ Result<ExitCode> run_mount(const MountCommandOptions& options) {
     daemon.mountpoint = place.mountpoint;
     daemon.initialise = place.share == place.mountpoint;
     daemon.read_only = daemon.read_only || options.read_only;
+    daemon.take_over = options.take_over;
     daemon.wait = std::chrono::seconds(options.wait_seconds);
     if (options.foreground) {
         UMBRA_TRY(run_in_foreground(daemon, registry));
@@ -69,14 +71,18 @@ void add_mount_command(CLI::App& parent, Runner& chosen) {
     command->add_flag("--foreground", options->foreground,
                       "Serve in this process and log to stderr");
     command->add_flag("--read-only", options->read_only, "Refuse every change");
+    command->add_flag("--take-over", options->take_over,
+                      "Do not wait for another host's lease: it cannot write any more");
     command
         ->add_option("--wait", options->wait_seconds,
-                     "Wait so many seconds for a diff area that is missing")
+                     "Wait so many seconds for a diff area that is missing, or for another host's "
+                     "lease to run out")
         ->check(CLI::Range(0u, kLongestWaitSeconds))
         ->type_name("SECONDS");
     command
         ->add_option("-o", options->mount_options,
-                     "Comma separated: writeback, memory=SIZE, debug, ro, noexec, nosuid, nodev, "
+                     "Comma separated: writeback, memory=SIZE, lease=SECONDS, debug, ro, noexec, "
+                     "nosuid, nodev, "
                      "noatime, ...")
         ->type_name("OPTIONS")
         ->take_all();

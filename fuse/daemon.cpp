@@ -83,8 +83,17 @@ Result<std::unique_ptr<Volume>> open_volume(const DaemonOptions& options,
     const auto deadline = std::chrono::steady_clock::now() + options.wait;
     bool said = false;
     for (;;) {
-        auto volume =
-            Volume::open({options.share, options.read_only, options.memory_bytes}, announce);
+        auto volume = Volume::open({options.share,
+                                    options.read_only,
+                                    options.memory_bytes,
+                                    {options.lease, options.take_over}},
+                                   announce);
+        const bool owned =
+            !volume && volume.error().kind == ErrorKind::kRefused && volume.error().code == EAGAIN;
+        if (owned && std::chrono::steady_clock::now() < deadline) {
+            if (!keep_waiting(report, signals)) return volume;
+            continue;
+        }
         // Another volume's area, a damaged or a full one will not become the right one by waiting.
         const bool missing =
             !volume && volume.error().kind == ErrorKind::kDiffArea && volume.error().code == ENOENT;
@@ -199,6 +208,8 @@ Result<void> run_daemon(const DaemonOptions& options, const Registry& registry,
     EventSink sink(options.share);
     UMBRA_ASSIGN(std::unique_ptr<Volume> volume, open_volume(options, report, signals, sink));
     sink.follow(volume.get());
+    // Somebody else serves the share now: end, as on a signal.
+    volume->set_lost_hook([] { ::kill(::getpid(), SIGTERM); });
     UMBRA_TRY(check_diff_area_stays_visible(volume->identity(), options));
     auto served = serve(*volume, options, registry, report, signals);
     sink.follow(nullptr);

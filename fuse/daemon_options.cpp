@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 
 #include "snapstore/size_limit.h"
 
@@ -41,8 +42,22 @@ Result<std::uint64_t> parse_memory(std::string_view text) {
     return limit.value;
 }
 
+Result<std::chrono::seconds> parse_lease(std::string_view text) {
+    std::int64_t seconds = 0;
+    const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), seconds);
+    const auto least = Ownership::kShortestLease.count(), most = Ownership::kLongestLease.count();
+    if (failure != std::errc() || end != text.data() + text.size() || seconds < least ||
+        seconds > most) {
+        return error_of(
+            ErrorKind::kUsage, EINVAL,
+            fmt::format("lease={}: give a number of seconds from {} to {}", text, least, most));
+    }
+    return std::chrono::seconds(seconds);
+}
+
 Result<void> add_option(DaemonOptions& options, std::string_view option) {
     constexpr std::string_view kMemory = "memory=";
+    constexpr std::string_view kLease = "lease=";
     if (option.empty() || contains(kIgnoredOptions, option) || option.starts_with("x-")) return {};
     if (option == "ro") {
         options.read_only = true;
@@ -52,6 +67,8 @@ Result<void> add_option(DaemonOptions& options, std::string_view option) {
         options.debug = true;
     } else if (option.starts_with(kMemory)) {
         UMBRA_ASSIGN(options.memory_bytes, parse_memory(option.substr(kMemory.size())));
+    } else if (option.starts_with(kLease)) {
+        UMBRA_ASSIGN(options.lease, parse_lease(option.substr(kLease.size())));
     } else if (contains(kKernelOptions, option)) {
         // These are the kernel's defaults; libfuse knows no names for them.
         const bool is_default = option == "atime" || option == "diratime" || option == "relatime";
@@ -81,7 +98,7 @@ std::string DaemonOptions::text() const {
     std::string list = read_only ? "ro" : "rw";
     if (writeback) list += ",writeback";
     if (debug) list += ",debug";
-    list += fmt::format(",memory={}M", memory_bytes >> 20);
+    list += fmt::format(",memory={}M,lease={}", memory_bytes >> 20, lease.count());
     for (const auto& option : extra_options) list += "," + option;
     return list;
 }

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "snapstore/ownership.h"
 #include "snapstore/result.h"
 
 namespace umbra {
@@ -18,6 +19,8 @@ struct DaemonOptions {
     bool end_with_parent = false;  // get SIGTERM when the process that started the daemon ends
     bool read_only = false;
     bool writeback = false;
+    bool take_over = false;  // from another host, which cannot write any more
+    std::chrono::seconds lease = Ownership::kDefaultLease;
     bool debug = false;
     std::chrono::seconds wait{0};  // for a diff area that is missing
     std::uint64_t memory_bytes = 128ull << 20;

@@ -20,6 +20,11 @@ struct Guarded<operation, handler> {
         auto& context = *static_cast<MountContext*>(fuse_req_userdata(raw));
         context.counters().count(operation);
         Request request(raw, context);
+        // Where another host has the volume nothing seen here can be trusted. Forgetting has no
+        // answer.
+        if constexpr (operation != Operation::kForget && operation != Operation::kForgetMulti) {
+            if (!context.volume().check_owner()) return request.error(EIO);
+        }
         try {
             handler(request, arguments...);
         } catch (const std::bad_alloc&) {

@@ -165,6 +165,21 @@ Result<json> volume_status_json(Volume& volume) {
                 {"known_nodes", nullptr}};
     set_path(status, "share", identity.share);
     set_path(status, "diff_area", identity.diff_area);
+    const OwnerRecord owner = volume.owner();
+    status["owner"] = {{"host", owner.host},
+                       {"process", owner.process},
+                       {"renewed", format_utc(owner.renewed)},
+                       {"lease_seconds", owner.lease_seconds}};
+    const OutsideChanges::Found outside = volume.changed_outside();
+    json examples = json::array();
+    for (const auto& path : outside.examples) {
+        json example;
+        set_path(example, "path", path);
+        examples.push_back(std::move(example));
+    }
+    status["changed_outside"] = {{"count", outside.count},
+                                 {"complete", outside.complete},
+                                 {"examples", std::move(examples)}};
     return status;
 }
 

@@ -32,8 +32,12 @@ Result<LogPosition> mark_applied(UndoLog& log, Epoch epoch, const LogEnd& end) {
 }
 
 DeferredWrites::DeferredWrites(UndoLog& log, std::size_t most_bytes,
+                               std::function<Result<void>()> may_write,
                                std::function<void(ObjectId, const Error&)> failed)
-    : log_(log), most_bytes_(most_bytes), failed_(std::move(failed)) {}
+    : log_(log),
+      most_bytes_(most_bytes),
+      may_write_(std::move(may_write)),
+      failed_(std::move(failed)) {}
 
 DeferredWrites::~DeferredWrites() {
     settle_all();
@@ -167,13 +171,20 @@ void DeferredWrites::work() {
         queue_.clear();
         std::uint64_t last = added_;
         lock.unlock();
-        apply(batch);
-        finish(batch, last);
+        const bool applied = apply(batch);
+        finish(batch, last, applied);
         lock.lock();
     }
 }
 
-void DeferredWrites::apply(const std::deque<Write>& batch) {
+// False: none of it was written, and none of it will be here.
+bool DeferredWrites::apply(const std::deque<Write>& batch) {
+    if (auto may = may_write_(); !may) {
+        // Whoever has the volume now finds them in the log.
+        std::lock_guard lock(mutex_);
+        for (const Write& write : batch) failures_[write.object] = may.error().code;
+        return false;
+    }
     // What is in the queue is in the log, but for the instant in which it is put there.
     auto durable = log_.wait_durable(log_.position());
     // Bytes that were answered for are not given up for the sake of the past, but it is said.
@@ -185,11 +196,13 @@ void DeferredWrites::apply(const std::deque<Write>& batch) {
         std::lock_guard lock(mutex_);
         failures_[write.object] = code;
     }
+    return true;
 }
 
-void DeferredWrites::finish(const std::deque<Write>& batch, std::uint64_t last) {
-    auto marked = mark_applied(log_, batch.back().epoch, batch.back().end);
-    if (!marked) {
+void DeferredWrites::finish(const std::deque<Write>& batch, std::uint64_t last, bool applied) {
+    Result<LogPosition> marked = errno_only(EIO);
+    if (applied) marked = mark_applied(log_, batch.back().epoch, batch.back().end);
+    if (applied && !marked) {
         // No room, even for that: the records themselves are crossed out.
         for (const Write& write : batch) {
             const UndoLog::Range record{write.start.offset, write.end.offset - write.start.offset};

@@ -43,7 +43,8 @@ class DeferredWrites {
     // `most_bytes`: what waits at most, of no more than kMostObjects; from there on writers wait
     // for the log themselves. `failed`: called from our thread when bytes that were answered for
     // could not be written.
-    DeferredWrites(UndoLog& log, std::size_t most_bytes,
+    // `may_write` is asked before anything is written to a file: what it refuses is given up.
+    DeferredWrites(UndoLog& log, std::size_t most_bytes, std::function<Result<void>()> may_write,
                    std::function<void(ObjectId, const Error&)> failed);
     // Settles everything.
     ~DeferredWrites();
@@ -93,12 +94,13 @@ class DeferredWrites {
 
     void work();
     void wait_for_work(std::unique_lock<std::mutex>& lock);
-    void apply(const std::deque<Write>& batch);
-    void finish(const std::deque<Write>& batch, std::uint64_t last);
+    bool apply(const std::deque<Write>& batch);
+    void finish(const std::deque<Write>& batch, std::uint64_t last, bool applied);
     void settle_up_to(std::unique_lock<std::mutex>& lock, std::uint64_t number);
 
     UndoLog& log_;
     const std::size_t most_bytes_;
+    std::function<Result<void>()> may_write_;
     std::function<void(ObjectId, const Error&)> failed_;
 
     mutable std::mutex mutex_;  // guards all below

@@ -18,6 +18,7 @@ namespace umbra {
 template <typename Attempt>
 auto change(VolumeCore& core, Attempt&& attempt) -> decltype(attempt(std::declval<Preserver&>())) {
     if (core.read_only) return errno_only(EROFS);
+    UMBRA_TRY(core.check_owner());
     for (bool again = false;; again = true) {
         const std::uint64_t deletions_seen = core.deletions.load();
         {

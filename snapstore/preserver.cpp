@@ -139,6 +139,7 @@ Result<void> Preserver::attributes(ObjectId object, int fd, const Location& loca
     auto attributes = read_attributes(fd);
     if (!attributes)
         return errno_error(attributes.error().code, "reading attributes to preserve them");
+    if (core_.outside) core_.outside->look(attributes->status);
     // An object without a name is in no snapshot (what lost its name while one needed it has one in
     // limbo).
     if (!S_ISDIR(attributes->status.st_mode) && attributes->status.st_nlink == 0) return {};
@@ -324,7 +325,9 @@ Result<void> Preserver::blocks(ObjectState& state, ObjectId object, int fd, std:
 
 Result<void> Preserver::run_of_blocks(ObjectState& state, ObjectId object, int fd,
                                       std::uint64_t first, std::uint64_t end) {
-    std::size_t capacity = (end - first) * kBlockSize;
+    // The last block of the longest file would end behind the last offset there is.
+    std::size_t capacity =
+        std::min<std::uint64_t>((end - first) * kBlockSize, INT64_MAX - first * kBlockSize);
     std::unique_ptr<std::byte[]> buffer(new std::byte[capacity]);
     UMBRA_ASSIGN(std::size_t filled, read_up_to(fd, first * kBlockSize, {buffer.get(), capacity}));
     std::span<const std::byte> data(buffer.get(), filled);

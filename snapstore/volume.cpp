@@ -1,7 +1,6 @@
 #include "snapstore/volume.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -14,6 +13,7 @@
 
 #include "snapstore/bytes.h"
 #include "snapstore/reclaim.h"
+#include "snapstore/reseat.h"
 #include "snapstore/token.h"
 #include "snapstore/volume_config.h"
 #include "snapstore/volume_core.h"
@@ -29,47 +29,6 @@ std::int64_t now_seconds() {
     return std::chrono::duration_cast<std::chrono::seconds>(
                std::chrono::system_clock::now().time_since_epoch())
         .count();
-}
-
-constexpr int kLockAttempts = 250;
-constexpr unsigned kLockRetryMicroseconds = 20000;
-
-// Is the process with this number gone, or a zombie whose threads are still on their way out?
-bool is_ending(const char* process) {
-    UniqueFd fd(::open(("/proc/" + std::string(process) + "/stat").c_str(), O_RDONLY | O_CLOEXEC));
-    if (!fd.valid()) return true;
-    char text[512] = {};
-    if (::read(fd.get(), text, sizeof text - 1) <= 0) return true;
-    std::string_view line(text);
-    auto name_end = line.rfind(')');  // proc(5): the state follows the name
-    return name_end != std::string_view::npos && name_end + 2 < line.size() &&
-           (line[name_end + 2] == 'Z' || line[name_end + 2] == 'X');
-}
-
-// The volume's lock: an flock on SHARE/.umbra/lock, so that it ends with its holder. The file says
-// who that is.
-Result<UniqueFd> take_lock(int control_directory, const std::string& share) {
-    UniqueFd fd(openat(control_directory, kVolumeLockName,
-                       O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-    if (!fd.valid()) return errno_error(errno, "opening the lock of share '" + share + "'");
-    for (int attempt = 0; flock(fd.get(), LOCK_EX | LOCK_NB) != 0; ++attempt) {
-        if (errno != EWOULDBLOCK) return errno_error(errno, "locking share '" + share + "'");
-        char holder[32] = {};
-        if (pread(fd.get(), holder, sizeof holder - 1, 0) < 0) holder[0] = '\0';
-        // A killed daemon holds the lock until its last thread is gone.
-        if (attempt < kLockAttempts && is_ending(holder)) {
-            usleep(kLockRetryMicroseconds);
-            continue;
-        }
-        return error_of(ErrorKind::kRefused, EBUSY,
-                        "share '" + share + "' is in use by process " +
-                            (holder[0] ? std::string(holder) : "(unknown)") +
-                            "; unmount it first ('umbra umount')");
-    }
-    std::string pid = std::to_string(getpid());
-    if (ftruncate(fd.get(), 0) != 0 || pwrite(fd.get(), pid.data(), pid.size(), 0) < 0)
-        return errno_error(errno, "writing the lock of share '" + share + "'");
-    return fd;
 }
 
 Result<void> open_diff_area(VolumeCore& core, const VolumeConfig& config) {
@@ -107,24 +66,39 @@ Result<void> open_diff_area(VolumeCore& core, const VolumeConfig& config) {
     return {};
 }
 
-// Was the volume closed cleanly? The mark is taken away while it is open; it holds the size of
-// limbo.
-std::optional<std::uint64_t> take_clean_mark(const VolumeCore& core) {
+// What is left by a volume that was closed cleanly, and taken away while it is open.
+struct CleanMark {
+    std::uint64_t limbo_bytes = 0;
+    std::optional<struct timespec> closed;  // older versions did not say
+};
+
+std::optional<CleanMark> take_clean_mark(const VolumeCore& core) {
     auto text = read_small_file(core.diff_area.get(), kCleanMarkName);
     if (!text) return {};
     if (!core.read_only && (unlinkat(core.diff_area.get(), kCleanMarkName, 0) != 0 ||
                             fsync(core.diff_area.get()) != 0))
         return {};
     ByteReader reader(*text);
-    auto limbo_bytes = reader.get<std::uint64_t>();
+    CleanMark mark;
+    mark.limbo_bytes = reader.get<std::uint64_t>();
+    if (!reader.at_end()) {
+        mark.closed.emplace();
+        mark.closed->tv_sec = reader.get<std::int64_t>();
+        mark.closed->tv_nsec = reader.get<std::uint32_t>();
+    }
     if (!reader.ok() || !reader.at_end()) return {};
-    return limbo_bytes;
+    return mark;
 }
 
 void leave_clean_mark(const VolumeCore& core) {
+    struct timespec now {};
+    clock_gettime(CLOCK_REALTIME, &now);
+    ByteWriter mark;
+    mark.put(core.limbo->bytes())
+        .put(static_cast<std::int64_t>(now.tv_sec))
+        .put(static_cast<std::uint32_t>(now.tv_nsec));
     // Without it the next open only takes longer.
-    static_cast<void>(write_small_file(core.diff_area.get(), kCleanMarkName,
-                                       ByteWriter().put(core.limbo->bytes()).take()));
+    static_cast<void>(write_small_file(core.diff_area.get(), kCleanMarkName, mark.take()));
 }
 
 // SHARE/.umbra/sequence: the catalog's sequence number in decimal, of fixed width, as last seen by
@@ -147,9 +121,107 @@ void note_sequence(const VolumeCore& core, std::uint64_t sequence) {
     static_cast<void>(!pwrite(fd.get(), text.data(), text.size(), 0));
 }
 
+void watch_ownership(VolumeCore& core) {
+    core.ownership->set_hooks(
+        [&core](const OwnerRecord& by) {
+            core.tell(EventId::kOwnershipLost, "share '" + core.identity.share +
+                                                   "' was taken over by host '" + by.host +
+                                                   "' (process " + std::to_string(by.process) +
+                                                   "): nothing is written here any more");
+            std::function<void()> hook;
+            {
+                std::lock_guard lock(core.lost_mutex);
+                hook = core.lost_hook;
+            }
+            if (hook) hook();
+        },
+        [&core](const Error& error) {
+            core.tell(EventId::kLeaseNotRenewed,
+                      "the lease of share '" + core.identity.share + "' cannot be renewed: " +
+                          error.text() + "; when it runs out, changes are refused until it can");
+        });
+}
+
+// A former owner may not be as dead as it was taken for. What it still has open is made to be
+// nothing of the volume's: it cannot write into the log, the catalog and the index.
+void detach_former_owner(VolumeCore& core) {
+    const OwnerRecord& former = *core.ownership->taken_from();
+    const auto appended_to = [](const std::vector<std::string>& files) {
+        std::vector<std::string> picked{kCatalogFileName};
+        std::optional<LogFileName> newest;
+        for (const auto& file : files) {
+            const auto name = parse_log_file_name(file);
+            if (name && (!newest || name->sequence > newest->sequence)) newest = name;
+        }
+        if (newest) picked.push_back(format_log_file_name(*newest));
+        return picked;
+    };
+    const auto rewritten = [](std::vector<std::string> files) {
+        std::erase_if(files, [](const std::string& name) { return name.ends_with(".sst"); });
+        return files;
+    };
+    const int area = core.diff_area.get();
+    auto detached = reseat_directory(area, kLogDirectoryName, appended_to);
+    if (detached && faccessat(area, kIndexDirectoryName, F_OK, 0) == 0)
+        detached = reseat_directory(area, kIndexDirectoryName, rewritten);
+    core.tell(EventId::kOwnershipTakenOver,
+              "share '" + core.identity.share + "' is taken over from host '" + former.host +
+                  "' (process " + std::to_string(former.process) + ")" +
+                  (detached ? ""
+                            : "; it could not be cut off from the diff area: " +
+                                  detached.error().text()));
+}
+
+Result<void> open_directories(VolumeCore& core) {
+    const int area = core.diff_area.get();
+    core.log_directory.reset(openat(area, kLogDirectoryName, kOpenDirectory));
+    if (!core.log_directory.valid())
+        return errno_error(errno, "opening the log of " + core.identity.diff_area);
+    if (!core.read_only && core.ownership->taken_from()) {
+        detach_former_owner(core);
+        core.log_directory.reset(openat(area, kLogDirectoryName, kOpenDirectory));
+    } else if (!core.read_only) {
+        remove_unseated(area, kLogDirectoryName);
+        remove_unseated(area, kIndexDirectoryName);
+    }
+    // By descriptor: RocksDB walks to it by path, and must never come to another one.
+    if (!core.read_only) static_cast<void>(mkdirat(area, kIndexDirectoryName, 0700));
+    core.index_directory.reset(openat(area, kIndexDirectoryName, kOpenDirectory));
+    if (!core.log_directory.valid() || !core.index_directory.valid())
+        return errno_error(errno, "opening log and index of " + core.identity.diff_area);
+    return {};
+}
+
+// No later than this the volume was written to by an owner that did not close it.
+struct timespec unclean_end(const VolumeCore& core, std::int64_t last_append) {
+    constexpr std::int64_t kSoonSeconds = 30;
+    struct timespec end {};
+    end.tv_sec = last_append + kSoonSeconds;
+    if (const auto& former = core.ownership->former())
+        end.tv_sec = std::max<std::int64_t>(end.tv_sec, former->renewed + former->lease_seconds);
+    return end;
+}
+
+void look_for_outside_changes(VolumeCore& core, const struct timespec& from,
+                              const struct timespec& until) {
+    core.outside = std::make_unique<OutsideChanges>(from, until);
+    core.outside->search(core.mount, [&core](const OutsideChanges::Found& found) {
+        if (found.count == 0) return;
+        std::string examples;
+        for (const auto& path : found.examples) examples += (examples.empty() ? "" : ", ") + path;
+        core.tell(EventId::kChangedOutside,
+                  std::to_string(found.count) + " files and folders of share '" +
+                      core.identity.share +
+                      "' were changed while it was not mounted; snapshots show them as they are "
+                      "now: " +
+                      examples + (found.count > found.examples.size() ? ", ..." : ""));
+    });
+}
+
 Result<void> open_history(VolumeCore& core, std::uint64_t memory_bytes) {
     if (!core.read_only) core.reserve.open(core.diff_area.get());
     SpaceReserve::Use reserved(core.reserve);
+    UMBRA_TRY(open_directories(core));
     UMBRA_ASSIGN(core.catalog,
                  Catalog::open(core.log_directory.get(), core.read_only, read_sequence(core)));
     core.catalog->set_change_hook(
@@ -164,17 +236,20 @@ Result<void> open_history(VolumeCore& core, std::uint64_t memory_bytes) {
         return errno_error(errno, "opening limbo of share '" + core.identity.share + "'");
     core.limbo = std::make_unique<Limbo>(UniqueFd(limbo));
     core.states = std::make_unique<ObjectStates>(memory_bytes / 16 * 3 / 512);
-    auto limbo_bytes = take_clean_mark(core);
-    bool clean = limbo_bytes.has_value();
+    struct timespec opened {};
+    clock_gettime(CLOCK_REALTIME_COARSE, &opened);  // as change times are taken
+    auto mark = take_clean_mark(core);
+    bool clean = mark.has_value();
     if (!clean && !core.log->files().empty())
         core.tell(EventId::kUncleanEnd, "share '" + core.identity.share +
                                             "' was not closed cleanly; its history is checked");
     UMBRA_ASSIGN(std::int64_t last_append, last_append_seconds(core));
-    std::string index_path =
-        "/proc/self/fd/" + std::to_string(core.diff_area.get()) + "/" + kIndexDirectoryName;
+    const std::optional<struct timespec> ended =
+        mark ? mark->closed : unclean_end(core, last_append);
+    std::string index_path = "/proc/self/fd/" + std::to_string(core.index_directory.get());
     UMBRA_TRY(recover_log_and_index(core, index_path, memory_bytes / 4 * 3, clean));
     if (clean) {
-        core.limbo->set_bytes(*limbo_bytes);
+        core.limbo->set_bytes(mark->limbo_bytes);
     } else {
         UMBRA_TRY(core.limbo->recover());
         // What a killed daemon left in the kernel's caches counts as durable from here on.
@@ -190,9 +265,11 @@ Result<void> open_history(VolumeCore& core, std::uint64_t memory_bytes) {
     core.newest = core.catalog->newest();
     UMBRA_ASSIGN(std::uint64_t index_bytes, core.index->disk_bytes());
     core.index_bytes = index_bytes;
+    if (ended && core.newest.load() != 0) look_for_outside_changes(core, *ended, opened);
     if (core.read_only) return {};
     core.deferred = std::make_unique<DeferredWrites>(
-        *core.log, memory_bytes / 16, [&core](ObjectId object, const Error& error) {
+        *core.log, memory_bytes / 16, [&core] { return core.check_owner(); },
+        [&core](ObjectId object, const Error& error) {
             core.tell(EventId::kDeferredWriteFailed,
                       "writing to inode " + std::to_string(object.inode) +
                           " what had been answered for: " + error.text() +
@@ -224,8 +301,10 @@ tl::unexpected<Error> no_snapshot(const std::string& what) {
 Volume::Volume(std::unique_ptr<VolumeCore> core) : core_(std::move(core)) {}
 
 Volume::~Volume() {
+    core_->outside.reset();
     if (core_->without_diff_area || core_->read_only) return;
     core_->deferred.reset();
+    if (core_->ownership->lost()) return;  // nothing here is ours any more
     // Index first, mark last: the mark says that nothing has to be replayed.
     bool flushed = !core_->log->failed() && core_->log->finish_file().has_value() &&
                    core_->index->flush().has_value();
@@ -262,7 +341,9 @@ Result<std::unique_ptr<Volume>> Volume::open(const OpenOptions& options,
         config.diff_area.empty()
             ? options.share + "/" + kControlDirectoryName + "/" + kDefaultDiffAreaName
             : config.diff_area;
-    UMBRA_ASSIGN(core->lock_file, take_lock(core->control_directory.get(), options.share));
+    UMBRA_ASSIGN(core->ownership,
+                 Ownership::take(core->control_directory.get(), options.share, options.ownership));
+    watch_ownership(*core);
     if (!core->read_only) {
         UMBRA_ASSIGN(core->events, EventLog::open(core->control_directory.get()));
     }
@@ -280,6 +361,14 @@ Result<std::unique_ptr<Volume>> Volume::open(const OpenOptions& options,
 }
 
 const VolumeIdentity& Volume::identity() const { return core_->identity; }
+Result<void> Volume::check_owner() const { return core_->check_owner(); }
+OwnerRecord Volume::owner() const { return core_->ownership->record(); }
+
+void Volume::set_lost_hook(std::function<void()> hook) {
+    std::lock_guard lock(core_->lost_mutex);
+    core_->lost_hook = std::move(hook);
+}
+
 bool Volume::read_only() const { return core_->read_only; }
 LiveTree& Volume::live() { return core_->live; }
 PastTree Volume::past(Epoch snapshot) { return PastTree(*core_, snapshot); }
@@ -302,6 +391,7 @@ Result<Snapshot> Volume::create_snapshot(const SnapshotOptions& options) {
             ErrorKind::kRefused, EROFS,
             "share '" + core_->identity.share + "' is mounted read-only; no snapshot can be made");
     if (!options.label.empty()) UMBRA_TRY(check_label(options.label));
+    UMBRA_TRY(core_->check_owner());
     {
         std::lock_guard flush(core_->flush_mutex);
         if (core_->flush_hook) core_->flush_hook();
@@ -351,6 +441,7 @@ Result<void> Volume::delete_snapshot(Epoch epoch) {
         return error_of(ErrorKind::kRefused, EROFS,
                         "share '" + core_->identity.share +
                             "' is mounted read-only; no snapshot can be deleted");
+    UMBRA_TRY(core_->check_owner());
     std::lock_guard lock(core_->snapshot_mutex);
     auto snapshot = core_->catalog->find(epoch);
     if (!snapshot) return no_snapshot(std::to_string(epoch));
@@ -365,6 +456,7 @@ Result<void> Volume::delete_snapshot(Epoch epoch) {
 }
 
 Result<Snapshot> Volume::hold(Epoch epoch, const Hold& hold) {
+    UMBRA_TRY(core_->check_owner());
     std::lock_guard lock(core_->snapshot_mutex);
     auto snapshot = core_->catalog->find(epoch);
     if (!snapshot) return no_snapshot(std::to_string(epoch));
@@ -376,6 +468,7 @@ Result<Snapshot> Volume::hold(Epoch epoch, const Hold& hold) {
 }
 
 Result<Snapshot> Volume::release(Epoch epoch, const std::string& reason) {
+    UMBRA_TRY(core_->check_owner());
     std::lock_guard lock(core_->snapshot_mutex);
     auto snapshot = core_->catalog->find(epoch);
     if (!snapshot) return no_snapshot(std::to_string(epoch));
@@ -398,6 +491,10 @@ Result<Snapshot> Volume::find_snapshot(const std::string& token_or_label) const 
     return *snapshot;
 }
 
+OutsideChanges::Found Volume::changed_outside() const {
+    return core_->outside ? core_->outside->found() : OutsideChanges::Found{0, {}, true};
+}
+
 Result<std::vector<Event>> Volume::events(std::uint64_t after) const {
     return EventLog::read(core_->control_directory.get(), after);
 }
@@ -413,6 +510,7 @@ std::string Volume::event_command() const {
 
 Result<void> Volume::set_event_command(const std::string& command) {
     UMBRA_TRY(check_event_command(command));
+    UMBRA_TRY(core_->check_owner());
     const int directory = core_->control_directory.get();
     std::lock_guard lock(core_->settings_mutex);
     UMBRA_ASSIGN(auto text, read_small_file(directory, kVolumeFileName));

@@ -12,6 +12,8 @@
 #include "snapstore/event.h"
 #include "snapstore/history.h"
 #include "snapstore/live_tree.h"
+#include "snapstore/outside_changes.h"
+#include "snapstore/ownership.h"
 #include "snapstore/past_tree.h"
 #include "snapstore/result.h"
 #include "snapstore/size_limit.h"
@@ -32,6 +34,7 @@ struct OpenOptions {
     std::string share;  // path of the folder
     bool read_only = false;
     std::uint64_t memory_bytes = 128ull << 20;
+    Ownership::Options ownership{};
 };
 
 struct SpaceUse {
@@ -63,7 +66,8 @@ class Volume {
     // True where SHARE/.umbra/volume.toml exists.
     static bool is_share(const std::string& share);
 
-    // Opens for use: takes the volume's lock (kRefused, naming the holder, when a process has it),
+    // Opens for use: takes the volume (Ownership::take; kRefused, naming the holder, when a process
+    // or another host has it),
     // checks identities and versions, recovers the log's tail, rebuilds the index where it is lost
     // or damaged, finishes interrupted deletions. `announce` is called for every event, from any
     // thread.
@@ -72,6 +76,12 @@ class Volume {
     ~Volume();  // closes cleanly: index flushed, lock released
 
     const VolumeIdentity& identity() const;
+    // May it still be used? kRefused with EIO once another host has taken it over; nothing read
+    // through it can be trusted then, and nothing is written any more.
+    Result<void> check_owner() const;
+    OwnerRecord owner() const;
+    // Called once, from any thread, when that is found.
+    void set_lost_hook(std::function<void()> hook);
     bool read_only() const;
 
     LiveTree& live();
@@ -95,6 +105,10 @@ class Volume {
     Result<Snapshot> release(Epoch snapshot, const std::string& reason);
     // By token or label; kNotFound names what was asked for.
     Result<Snapshot> find_snapshot(const std::string& token_or_label) const;
+
+    // What was changed in the live tree while the share was not mounted, as far as it has been
+    // found.
+    OutsideChanges::Found changed_outside() const;
 
     // The volume's events with a sequence above `after`, oldest first.
     Result<std::vector<Event>> events(std::uint64_t after) const;

@@ -37,6 +37,7 @@ Result<void> VolumeCore::check_space(std::uint64_t bytes) const {
 }
 
 Result<void> VolumeCore::make_room(std::uint64_t deletions_seen, bool again) {
+    UMBRA_TRY(check_owner());
     std::lock_guard lock(snapshot_mutex);
     if (deletions.load() != deletions_seen) return {};  // somebody else has made room meanwhile
     UMBRA_TRY(log->measure_bytes());

@@ -22,6 +22,7 @@
 #include "snapstore/live_mount.h"
 #include "snapstore/name_locks.h"
 #include "snapstore/object_state.h"
+#include "snapstore/outside_changes.h"
 #include "snapstore/space_reserve.h"
 #include "snapstore/undo_log.h"
 #include "snapstore/volume.h"
@@ -41,9 +42,10 @@ class VolumeCore {
     mutable DirectoryCache directories;  // of it
     UniqueFd control_directory;          // SHARE/.umbra through the live mount
     ObjectId control_id;                 // its identity: nobody may reach it
-    UniqueFd lock_file;
+    std::unique_ptr<Ownership> ownership;
     UniqueFd diff_area;
     UniqueFd log_directory;
+    UniqueFd index_directory;
     std::optional<std::uint64_t> limit_bytes;
 
     SpaceReserve reserve;
@@ -67,18 +69,25 @@ class VolumeCore {
     std::mutex
         snapshot_mutex;  // one creation, deletion or eviction at a time; guards snapshot_hook
     std::function<void(const Snapshot&, bool created)> snapshot_hook;
+    std::mutex lost_mutex;  // a leaf; guards lost_hook
+    std::function<void()> lost_hook;
     std::atomic<std::uint64_t> deletions{0};
     std::atomic<std::uint64_t> index_bytes{0};  // as last measured
 
+    std::unique_ptr<OutsideChanges> outside;  // null where no snapshot could show any
     InodeSearch inode_search;
     LiveTree live{*this};
 
     // Puts the event into the volume's event log and announces it. May be called holding any lock.
     void tell(EventId id, std::string message) const {
         Event event{id, std::move(message)};
-        if (events) events->append(event);
+        // The event log is the new owner's then.
+        if (events && !ownership->lost()) events->append(event);
         if (announce) announce(event);
     }
+
+    // To be asked before anything is written: kRefused with EIO where another host has the volume.
+    Result<void> check_owner() const { return ownership->check(); }
 
     // What has been written to an object (to all) is in its live file when it returns.
     void settle(ObjectId object) const {

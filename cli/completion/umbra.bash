@@ -11,7 +11,7 @@ _umbra() {
     local word command='' share='' position=0 i words='' line
     local -A options=(
         [init]='--diff-area --max-size --on-full --on-event'
-        [mount]='--foreground --read-only --wait -o'
+        [mount]='--foreground --read-only --wait --take-over -o'
         [umount]='' [status]='--json'
         ['snapshot create']='--label --hold --json' ['snapshot list']='--json'
         ['snapshot delete']='--oldest --all' ['snapshot hold']='--reason --for'
@@ -44,7 +44,7 @@ _umbra() {
 
     case $previous in
         --on-full) words='evict refuse' ;;
-        -o) words='writeback memory= debug ro noexec nosuid nodev noatime' ;;
+        -o) words='writeback memory= lease= debug ro noexec nosuid nodev noatime' ;;
         --from) [[ -n $share ]] && words=$(_umbra_snapshots "$share") ;;
         --to | --diff-area)
             compopt -o filenames 2>/dev/null

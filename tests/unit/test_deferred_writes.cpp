@@ -158,6 +158,7 @@ struct LogAndFile {
     UniqueFd opened(int flags) const { return UniqueFd(::open(path.c_str(), flags | O_CLOEXEC)); }
 };
 constexpr std::size_t kRoom = 1 << 20;
+const auto kMayWrite = [] { return Result<void>{}; };
 
 }  // namespace
 
@@ -330,9 +331,10 @@ TEST_SUITE("deferred writes") {
         UniqueFd good = at.opened(O_RDWR);
         std::vector<std::pair<ObjectId, int>> told;
         {
-            DeferredWrites writes(*at.log, kRoom, [&](ObjectId object, const Error& error) {
-                told.emplace_back(object, error.code);
-            });
+            DeferredWrites writes(*at.log, kRoom, kMayWrite,
+                                  [&](ObjectId object, const Error& error) {
+                                      told.emplace_back(object, error.code);
+                                  });
             must(writes.add(1, {5, 0}, fd.get(), 0, "x"));
             must(writes.add(1, {6, 0}, good.get(), 1, "y"));
             CHECK(code_of(writes.before_sync({5, 0})) == EBADF);
@@ -350,7 +352,7 @@ TEST_SUITE("deferred writes") {
         LogAndFile at;
         UniqueFd fd = at.opened(O_RDWR);
         const ObjectId object{5, 0};
-        DeferredWrites writes(*at.log, kRoom, [](ObjectId, const Error&) {});
+        DeferredWrites writes(*at.log, kRoom, kMayWrite, [](ObjectId, const Error&) {});
         const auto apply_one = [&] {
             must(writes.add(1, object, fd.get(), 0, "x"));
             writes.settle(object);
