@@ -82,7 +82,11 @@ void UmbraMount::mount() {
     arguments.insert(arguments.end(), options_.arguments.begin(), options_.arguments.end());
     ProcessOptions process;
     process.environment = options_.environment;
-    must_umbra(arguments, process);
+    const ProcessResult result = umbra(arguments, process);
+    said_ = result.err;
+    if (result.exit_code != 0)
+        throw std::runtime_error("umbra mount " + share_.string() + " failed (exit " +
+                                 std::to_string(result.exit_code) + "): " + said_);
     mounted_ = true;
     try {
         last_pid_ = daemon_pid();
