@@ -185,7 +185,7 @@ void PowerWorkload::operate() {
         case 17:
             return recreate_and_sync();
         case 18:
-            return link();
+            return random_.chance(50) ? link() : move_by_link();
         case 19:
             return change_attributes();
         case 20:
@@ -327,7 +327,8 @@ void PowerWorkload::rename() {
     must(::rename(full(from).c_str(), full(to).c_str()) == 0, "rename " + from);
     files_[to] = files_[from];
     files_.erase(from);
-    if (random_.chance(30)) sync(to);
+    if (random_.chance(20)) sync(to);
+    if (random_.chance(20)) sync_directory_of(from);
 }
 
 void PowerWorkload::unlink() {
@@ -337,6 +338,7 @@ void PowerWorkload::unlink() {
     will_change(path);
     must(::unlink(full(path).c_str()) == 0, "unlink " + path);
     files_.erase(path);
+    if (random_.chance(30)) sync_directory_of(path);
 }
 
 // As editors save.
@@ -350,8 +352,7 @@ void PowerWorkload::replace_and_sync() {
     must(::rename(full(fresh).c_str(), full(path).c_str()) == 0, "rename " + fresh);
     files_[path] = files_[fresh];
     files_.erase(fresh);
-    const std::string directory = std::filesystem::path(full(path)).parent_path();
-    must(::fsync(open_file(directory, O_RDONLY | O_DIRECTORY).get()) == 0, "fsync " + directory);
+    sync_directory_of(path);
     synced(path);
 }
 
@@ -372,6 +373,20 @@ void PowerWorkload::link() {
     will_change(path);
     must(::link(full(path).c_str(), full(other).c_str()) == 0, "link " + path);
     files_[other] = files_[path];
+}
+
+// As rename does it where there is none.
+void PowerWorkload::move_by_link() {
+    const Path from = some_file();
+    const Path to = new_name();
+    note("link " + from + " as " + to + " and unlink it");
+    will_change(from);
+    must(::link(full(from).c_str(), full(to).c_str()) == 0, "link " + from);
+    must(::unlink(full(from).c_str()) == 0, "unlink " + from);
+    files_[to] = files_[from];
+    files_.erase(from);
+    if (random_.chance(50)) sync_directory_of(from);
+    if (random_.chance(50)) sync(to);
 }
 
 void PowerWorkload::change_attributes() {
@@ -463,6 +478,13 @@ void PowerWorkload::write_at(const Path& path, off_t offset, const std::string& 
 void PowerWorkload::sync(const Path& path) {
     must(::fsync(open_file(full(path), O_RDONLY).get()) == 0, "fsync " + path);
     synced(path);
+}
+
+void PowerWorkload::sync_directory_of(const Path& path) {
+    const std::string directory = std::filesystem::path(path).parent_path();
+    note("sync folder " + directory);
+    must(::fsync(open_file(full(directory), O_RDONLY | O_DIRECTORY).get()) == 0,
+         "fsync " + directory);
 }
 
 void PowerWorkload::synced(const Path& path) {

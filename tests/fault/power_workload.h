@@ -50,6 +50,7 @@ class PowerWorkload {
     void replace_and_sync();
     void recreate_and_sync();
     void link();
+    void move_by_link();
     void change_attributes();
     void make_directory();
     void move_directory();
@@ -65,6 +66,7 @@ class PowerWorkload {
     void put(const Path& path, const std::string& contents);
     void write_at(const Path& path, off_t offset, const std::string& bytes);
     void sync(const Path& path);
+    void sync_directory_of(const Path& path);
     void synced(const Path& path);
     void will_change(const Path& path);
     void note(const std::string& what);
