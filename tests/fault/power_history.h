@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -43,8 +44,8 @@ struct PowerHistory {
     size_t begin = 0;  // the share was there, synced
     std::vector<KeptSnapshot> snapshots;
     std::vector<SyncedFile> synced;
-    // Moments after which something must hold.
-    std::vector<size_t> marks;
+    // Moments from which on something must hold, by what that is.
+    std::map<std::string, std::vector<size_t>> marks;
     // What was done, and when it began.
     std::vector<std::pair<size_t, std::string>> notes;
 

@@ -137,8 +137,9 @@ class Moments {
             case 0:
             case 1:
             case 2:
-                return random.one_of(history_.marks);
             case 3:
+                return random.one_of(
+                    std::next(history_.marks.begin(), random.below(history_.marks.size()))->second);
             case 4:
                 return random.one_of(flushes_).point;
             case 5:

@@ -12,6 +12,7 @@
 #include <cstring>
 #include <stdexcept>
 #include <thread>
+#include <utility>
 
 #include "snapstore/unique_fd.h"
 #include "tests/support/share.h"
@@ -126,6 +127,7 @@ void PowerWorkload::run(int rounds) {
         } else {
             create_snapshot();
         }
+        overwrite_twice_and_sync();
         if (random_.chance(60)) operate();
         const auto left = std::count_if(
             history_.snapshots.begin(), history_.snapshots.end(),
@@ -207,8 +209,9 @@ void PowerWorkload::create_snapshot() {
     kept.token = mount_.create_snapshot();
     kept.created = position_();
     note("it is " + kept.token);
-    history_.marks.push_back(kept.created);
+    history_.marks["snapshot created"].push_back(kept.created);
     history_.snapshots.push_back(std::move(kept));
+    old_objects_ = objects_;
 }
 
 template <typename Function>
@@ -234,7 +237,7 @@ void PowerWorkload::create_snapshot_among_changes() {
     });
     note("it is " + kept.token);
     kept.expected = capture(mount_.snapshot_path(kept.token));
-    history_.marks.push_back(kept.created);
+    history_.marks["snapshot created among changes"].push_back(kept.created);
     history_.snapshots.push_back(std::move(kept));
 }
 
@@ -256,8 +259,8 @@ void PowerWorkload::delete_snapshot() {
         remove();
     }
     note("it is deleted");
-    history_.marks.push_back(chosen.deletion_began);
-    history_.marks.push_back(chosen.deleted);
+    history_.marks["deletion"].push_back(chosen.deletion_began);
+    history_.marks["deletion"].push_back(chosen.deleted);
 }
 
 // --- changes
@@ -281,16 +284,22 @@ void PowerWorkload::overwrite(const Path& path, size_t most) {
     if (random_.chance(15)) sync(path);
 }
 
-// The first write may be deferred, the second need not be preserved for.
+// Of a file that the snapshot has: the first write is deferred, the second need not be preserved
+// for.
 void PowerWorkload::overwrite_twice_and_sync() {
-    const Path path = some_file();
-    if (size_of(full(path)) < 5'000) return;
+    std::vector<Path> old;
+    for (const auto& [path, object] : files_)
+        if (object <= old_objects_ && size_of(full(path)) > 5'000) old.push_back(path);
+    if (old.empty()) return;
+    const Path path = random_.one_of(old);
     note("overwrite twice and sync " + path);
     const auto offset =
         static_cast<off_t>(random_.below(static_cast<uint64_t>(size_of(full(path))) - 4'000));
     write_at(path, offset, random_.bytes(4'000));
+    // It may have reached the file meanwhile, or not.
+    if (random_.chance(60)) std::this_thread::sleep_for(std::chrono::milliseconds(25));
     write_at(path, offset, random_.bytes(4'000));
-    sync(path);
+    sync(path, "overwritten twice");
 }
 
 void PowerWorkload::append() {
@@ -352,8 +361,9 @@ void PowerWorkload::replace_and_sync() {
     must(::rename(full(fresh).c_str(), full(path).c_str()) == 0, "rename " + fresh);
     files_[path] = files_[fresh];
     files_.erase(fresh);
+    for (const Path& moved : std::exchange(moved_, {})) sync_directory_of(moved);
     sync_directory_of(path);
-    synced(path);
+    synced(path, "replaced");
 }
 
 void PowerWorkload::recreate_and_sync() {
@@ -424,6 +434,9 @@ void PowerWorkload::move_directory() {
     }
     must(::rename(full(from).c_str(), full(to).c_str()) == 0, "rename " + from);
     files_ = std::move(moved);
+    for (Path& path : moved_)
+        if (below(path, from)) path = to + path.substr(from.size());
+    moved_.insert(moved_.end(), {from, to});
     for (Path& path : directories_)
         if (path == from || below(path, from)) path = to + path.substr(from.size());
 }
@@ -475,9 +488,11 @@ void PowerWorkload::write_at(const Path& path, off_t offset, const std::string& 
          "write " + path);
 }
 
-void PowerWorkload::sync(const Path& path) {
+void PowerWorkload::sync(const Path& path, const std::string& mark) {
+    // A sync of an unchanged file need not make it durable that a folder above it was moved.
+    for (const Path& moved : std::exchange(moved_, {})) sync_directory_of(moved);
     must(::fsync(open_file(full(path), O_RDONLY).get()) == 0, "fsync " + path);
-    synced(path);
+    synced(path, mark);
 }
 
 void PowerWorkload::sync_directory_of(const Path& path) {
@@ -487,7 +502,7 @@ void PowerWorkload::sync_directory_of(const Path& path) {
          "fsync " + directory);
 }
 
-void PowerWorkload::synced(const Path& path) {
+void PowerWorkload::synced(const Path& path, const std::string& mark) {
     SyncedFile file;
     file.synced = position_();
     file.path = path;
@@ -497,7 +512,7 @@ void PowerWorkload::synced(const Path& path) {
     file.mode = status.st_mode;
     file.contents = contents_of(full(path));
     note("synced " + path);
-    history_.marks.push_back(file.synced);
+    history_.marks[mark].push_back(file.synced);
     history_.synced.push_back(std::move(file));
 }
 

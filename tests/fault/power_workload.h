@@ -65,9 +65,9 @@ class PowerWorkload {
     Path new_name();
     void put(const Path& path, const std::string& contents);
     void write_at(const Path& path, off_t offset, const std::string& bytes);
-    void sync(const Path& path);
+    void sync(const Path& path, const std::string& mark = "synced");
     void sync_directory_of(const Path& path);
-    void synced(const Path& path);
+    void synced(const Path& path, const std::string& mark);
     void will_change(const Path& path);
     void note(const std::string& what);
 
@@ -78,7 +78,9 @@ class PowerWorkload {
     PowerHistory history_;
     std::map<Path, int> files_;  // which object each name is
     std::vector<Path> directories_;
+    std::vector<Path> moved_;  // folders, from and to, since the last sync
     int objects_ = 0;
+    int old_objects_ = 0;  // those that the newest snapshot has
     int names_ = 0;
 };
 
