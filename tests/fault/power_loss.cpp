@@ -226,7 +226,12 @@ class PowerTest {
         must_run({"sync", "-f", places_.below.string()});
         PowerWorkload workload(
             mount, places_.below, [this] { return disks_->position(); }, random_);
-        workload.run(with_soak(1) > 1 ? kRoundsOfSoak : kRounds);
+        try {
+            workload.run(with_soak(1) > 1 ? kRoundsOfSoak : kRounds);
+        } catch (const std::exception& error) {
+            throw std::runtime_error(std::string(error.what()) + "\nafter:\n" +
+                                     workload.history().recent(kNever));
+        }
         history_ = std::move(workload.history());
     }
 
