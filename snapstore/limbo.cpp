@@ -2,12 +2,15 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <memory>
 #include <string>
 
+#include "snapstore/proc_path.h"
 #include "snapstore/volume_files.h"
 
 namespace umbra {
@@ -33,12 +36,20 @@ std::uint64_t bytes_of(const struct stat& status) {
     return static_cast<std::uint64_t>(status.st_blocks) * 512;
 }
 
+bool is_btrfs(int directory) {
+    struct statfs status {};
+    return fstatfs(directory, &status) == 0 && status.f_type == BTRFS_SUPER_MAGIC;
+}
+
 bool removed(int directory) {
     struct stat status {};
     return fstat(directory, &status) != 0 || status.st_nlink == 0;
 }
 
 }  // namespace
+
+Limbo::Limbo(UniqueFd directory)
+    : directory_(std::move(directory)), links_come_late_(is_btrfs(directory_.get())) {}
 
 Result<UniqueFd> Limbo::epoch_directory(Epoch epoch) {
     std::lock_guard lock(mutex_);
@@ -54,6 +65,11 @@ Result<UniqueFd> Limbo::epoch_directory(Epoch epoch) {
         if (mkdirat(directory_.get(), name.c_str(), 0700) != 0 && errno != EEXIST)
             return errno_error(errno, "creating limbo directory " + name);
         current_.reset(openat(directory_.get(), name.c_str(), kOpenDirectory));
+        if (current_.valid() && links_come_late_ && fsync(current_.get()) != 0) {
+            int code = errno;
+            current_.reset();
+            return errno_error(code, "syncing limbo directory " + name);
+        }
         if (current_.valid()) break;
         if (errno != ENOENT) return errno_error(errno, "opening limbo directory " + name);
     }
@@ -85,6 +101,17 @@ Result<void> Limbo::link(int object_fd, ObjectId object, Epoch epoch, std::uint6
         if (code != ENOENT || !removed(target.get())) return errno_only(code);
     }
     bytes_.fetch_add(bytes, std::memory_order_relaxed);
+    auto secured = secure_names(object_fd);
+    if (!secured) static_cast<void>(unlink(object, epoch, bytes));
+    return secured;
+}
+
+Result<void> Limbo::secure_names(int object_fd) const {
+    if (!links_come_late_) return {};
+    // Syncing the file itself makes all its names durable.
+    UniqueFd fd(::open(ProcPath(object_fd).c_str(), O_RDONLY | O_NOATIME | O_CLOEXEC));
+    if (!fd.valid() || fsync(fd.get()) != 0)
+        return errno_error(errno, "making the names of a file durable that a snapshot needs");
     return {};
 }
 

@@ -19,16 +19,21 @@ namespace umbra {
 class Limbo {
    public:
     // `directory`: SHARE/.umbra/limbo through the live mount.
-    explicit Limbo(UniqueFd directory) : directory_(std::move(directory)) {}
+    explicit Limbo(UniqueFd directory);
 
     // Moves the name (directory_fd, name) of an object there: its last name. Held back by nobody:
     // one rename.
     Result<void> take(int directory_fd, const char* name, ObjectId object, Epoch epoch,
                       std::uint64_t bytes);
-    // Gives an object a second name there, before a rename replaces its last one.
+    // Gives an object a second name there, before a rename replaces its last one. A power cut never
+    // leaves it without any.
     Result<void> link(int object_fd, ObjectId object, Epoch epoch, std::uint64_t bytes);
     // Takes that back when the rename failed.
     Result<void> unlink(ObjectId object, Epoch epoch, std::uint64_t bytes);
+
+    // Before one of several names of an object goes: a power cut must not take that and not know
+    // the others. `object_fd` may be O_PATH.
+    Result<void> secure_names(int object_fd) const;
 
     // All objects that died in one epoch.
     Result<std::vector<ObjectId>> objects(Epoch epoch) const;
@@ -55,6 +60,9 @@ class Limbo {
     Result<UniqueFd> epoch_directory(Epoch epoch);
 
     UniqueFd directory_;
+    // btrfs: syncs of other files may make durable that a name is gone, but not a link made before
+    // that.
+    bool links_come_late_;
     std::atomic<std::uint64_t> bytes_{0};
     std::mutex mutex_;  // guards the two below; leaf
     Epoch current_epoch_ = 0;

@@ -77,6 +77,16 @@ Result<bool> must_keep(Preserver& preserver, const Target& target) {
     return !born;
 }
 
+// One of several names of a file whose contents a snapshot needs is about to go.
+Result<void> secure_other_names(const VolumeCore& core, Preserver& preserver,
+                                const Target& target) {
+    if (!preserver.needed() || !S_ISREG(target.status.st_mode) || target.status.st_nlink < 2)
+        return {};
+    UMBRA_ASSIGN(bool born, preserver.born_after(target.id));
+    if (born) return {};
+    return core.limbo->secure_names(target.fd.get());
+}
+
 // Errors of the limbo directory for want of space are answered by making room, like those of the
 // log.
 tl::unexpected<Error> limbo_error(Error error) {
@@ -174,6 +184,7 @@ Result<Removed> LiveTree::unlink(ObjectId parent, const std::string& name) {
         UMBRA_TRY(preserver.attributes(parent, fd.get(), {}));
         UMBRA_TRY(preserver.attributes(target.id, target.fd.get(), {parent, name}));
         UMBRA_ASSIGN(bool keep, must_keep(preserver, target));
+        UMBRA_TRY(secure_other_names(core_, preserver, target));
         UMBRA_TRY(preserver.wait());
         if (keep) {
             auto taken = core_.limbo->take(fd.get(), name.c_str(), target.id, core_.epoch.load(),
@@ -242,6 +253,7 @@ Result<std::optional<Removed>> LiveTree::rename(ObjectId parent, const std::stri
             UMBRA_TRY(preserver.attributes(target->id, target->fd.get(), {new_parent, new_name}));
             if (replaces) {
                 UMBRA_ASSIGN(keep, must_keep(preserver, *target));
+                UMBRA_TRY(secure_other_names(core_, preserver, *target));
             }
         }
         UMBRA_TRY(preserver.wait());

@@ -83,10 +83,26 @@ Result<void> replay_file(VolumeCore& core, const UndoLog::FileInfo& file, std::u
     return {};
 }
 
+// Where to begin so that everything from `offset` on is seen. What lay around it may have been
+// given back since, as one range: then no record begins there any more, and only from the file's
+// beginning are records found.
+Result<std::uint64_t> record_at(VolumeCore& core, std::uint64_t file, std::uint64_t offset) {
+    UMBRA_ASSIGN(auto outcome, core.log->scan(file, offset, UndoLog::Check::kHeader,
+                                              [](const RecordHeader&, std::uint64_t) {
+                                                  return UndoLog::Visit::kStop;
+                                              }));
+    const bool unreadable = outcome.torn || !outcome.damaged.empty();
+    return unreadable ? std::uint64_t{0} : offset;
+}
+
 Result<void> replay_from(VolumeCore& core, AppliedPosition from) {
     for (const auto& file : core.log->files()) {
         if (file.sequence < from.file) continue;
-        UMBRA_TRY(replay_file(core, file, file.sequence == from.file ? from.offset : 0));
+        std::uint64_t offset = 0;
+        if (file.sequence == from.file) {
+            UMBRA_ASSIGN(offset, record_at(core, file.sequence, from.offset));
+        }
+        UMBRA_TRY(replay_file(core, file, offset));
     }
     return {};
 }

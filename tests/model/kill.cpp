@@ -147,7 +147,7 @@ class KillTest {
 
         const std::string said = mount_again(share_.path());
         if (!said.empty()) driver_.note("umbra mount said: " + said);
-        if (said.find("log-tail-truncated") != std::string::npos) ++torn_tails_;
+        if (said.find("was torn") != std::string::npos) ++torn_tails_;
         ledger_.recover();
         driver_.recover();
         ledger_.compare_all("after the kill");

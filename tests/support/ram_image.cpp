@@ -1,11 +1,8 @@
 #include "tests/support/ram_image.h"
 
 #include <fcntl.h>
-#include <linux/loop.h>
-#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,6 +10,8 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "snapstore/unique_fd.h"
+#include "tests/support/loop_device.h"
 #include "tests/support/process.h"
 #include "tests/support/scratch.h"
 
@@ -22,59 +21,6 @@ namespace {
 
 [[noreturn]] void fail(const std::string& what) {
     throw std::runtime_error(what + ": " + std::strerror(errno));
-}
-
-class Descriptor {
-   public:
-    explicit Descriptor(int fd) : fd_(fd) {}
-    Descriptor(const Descriptor&) = delete;
-    Descriptor& operator=(const Descriptor&) = delete;
-    Descriptor(Descriptor&& other) noexcept : fd_(other.fd_) { other.fd_ = -1; }
-    ~Descriptor() {
-        if (fd_ >= 0) ::close(fd_);
-    }
-    int get() const { return fd_; }
-
-   private:
-    int fd_;
-};
-
-struct LoopDevice {
-    Descriptor descriptor;
-    std::string node;
-};
-
-std::string loop_node(int number) {
-    std::string node = "/dev/loop" + std::to_string(number);
-    // Where /dev is not devtmpfs nobody makes the node of a new device.
-    if (::access(node.c_str(), F_OK) != 0) {
-        ::mknod(node.c_str(), S_IFBLK | 0600, makedev(7, static_cast<unsigned>(number)));
-    }
-    return node;
-}
-
-// The device detaches by itself at its last close, that is, with the unmount.
-LoopDevice attach_loop(const std::string& image_file) {
-    const Descriptor image(::open(image_file.c_str(), O_RDWR | O_CLOEXEC));
-    if (image.get() < 0) fail("open " + image_file);
-    const Descriptor control(::open("/dev/loop-control", O_RDWR | O_CLOEXEC));
-    if (control.get() < 0) fail("open /dev/loop-control");
-    for (int attempt = 0; attempt < 100; ++attempt) {
-        const int number = ::ioctl(control.get(), LOOP_CTL_GET_FREE);
-        if (number < 0) fail("find a free loop device");
-        LoopDevice device{Descriptor(::open(loop_node(number).c_str(), O_RDWR | O_CLOEXEC)),
-                          loop_node(number)};
-        if (device.descriptor.get() < 0) fail("open " + device.node);
-        loop_config config{};
-        config.fd = static_cast<uint32_t>(image.get());
-        config.info.lo_flags = LO_FLAGS_AUTOCLEAR;
-        std::strncpy(reinterpret_cast<char*>(config.info.lo_file_name), image_file.c_str(),
-                     LO_NAME_SIZE - 1);
-        if (::ioctl(device.descriptor.get(), LOOP_CONFIGURE, &config) == 0) return device;
-        // Somebody else was faster to take it.
-        if (errno != EBUSY) fail("attach " + image_file + " to " + device.node);
-    }
-    fail("attach " + image_file + " to a loop device");
 }
 
 int64_t smallest_mib(FilesystemType type) {
@@ -109,6 +55,34 @@ std::string to_string(FilesystemType type) {
     return "unknown";
 }
 
+void make_image(FilesystemType type, const std::filesystem::path& file, int64_t size_mib) {
+    const UniqueFd image(::open(file.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+    const int64_t size = std::max(size_mib, smallest_mib(type)) << 20;
+    if (!image.valid() || ::ftruncate(image.get(), size) != 0) fail("create " + file.string());
+    switch (type) {
+        case FilesystemType::Ext4:
+            must_run({"mkfs.ext4", "-q", "-F", "-b", "4096", "-I", "256", "-J", "size=8", "-E",
+                      "lazy_itable_init=1,lazy_journal_init=1,nodiscard", file.string()});
+            break;
+        case FilesystemType::Xfs:
+            must_run({"mkfs.xfs", "-q", "-f", "-K", "-m", "reflink=1", file.string()});
+            break;
+        case FilesystemType::Btrfs:
+            must_run(
+                {"mkfs.btrfs", "-q", "-f", "-K", "-m", "single", "-d", "single", file.string()});
+            break;
+    }
+}
+
+void mount_filesystem(FilesystemType type, const std::string& device,
+                      const std::filesystem::path& mountpoint, const std::string& options) {
+    std::string all = options;
+    if (type == FilesystemType::Ext4) all += all.empty() ? "acl,user_xattr" : ",acl,user_xattr";
+    if (::mount(device.c_str(), mountpoint.c_str(), to_string(type).c_str(), 0, all.c_str()) != 0) {
+        fail("mount " + device + " (" + to_string(type) + ") at " + mountpoint.string());
+    }
+}
+
 RamImage::RamImage(FilesystemType type, int64_t size_mib, const std::string& mount_options)
     : type_(type), mount_options_(mount_options) {
     static int count = 0;
@@ -117,13 +91,7 @@ RamImage::RamImage(FilesystemType type, int64_t size_mib, const std::string& mou
     mountpoint_ = scratch_directory() / name;
     try {
         if (::mkdir(mountpoint_.c_str(), 0755) != 0) fail("mkdir " + mountpoint_.string());
-        const Descriptor image(
-            ::open(image_file_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
-        const int64_t size = std::max(size_mib, smallest_mib(type)) << 20;
-        if (image.get() < 0 || ::ftruncate(image.get(), size) != 0) {
-            fail("create " + image_file_.string());
-        }
-        format();
+        make_image(type, image_file_, size_mib);
         mount();
         if (::chmod(mountpoint_.c_str(), 0755) != 0) fail("chmod " + mountpoint_.string());
     } catch (...) {
@@ -134,31 +102,9 @@ RamImage::RamImage(FilesystemType type, int64_t size_mib, const std::string& mou
 
 RamImage::~RamImage() { release(); }
 
-void RamImage::format() {
-    const std::string file = image_file_.string();
-    switch (type_) {
-        case FilesystemType::Ext4:
-            must_run({"mkfs.ext4", "-q", "-F", "-b", "4096", "-I", "256", "-J", "size=8", "-E",
-                      "lazy_itable_init=1,lazy_journal_init=1,nodiscard", file});
-            break;
-        case FilesystemType::Xfs:
-            must_run({"mkfs.xfs", "-q", "-f", "-K", "-m", "reflink=1", file});
-            break;
-        case FilesystemType::Btrfs:
-            must_run({"mkfs.btrfs", "-q", "-f", "-K", "-m", "single", "-d", "single", file});
-            break;
-    }
-}
-
 void RamImage::mount() {
-    const LoopDevice device = attach_loop(image_file_.string());
-    std::string options = mount_options_;
-    if (type_ == FilesystemType::Ext4)
-        options += options.empty() ? "acl,user_xattr" : ",acl,user_xattr";
-    if (::mount(device.node.c_str(), mountpoint_.c_str(), to_string(type_).c_str(), 0,
-                options.c_str()) != 0) {
-        fail("mount " + device.node + " (" + to_string(type_) + ") at " + mountpoint_.string());
-    }
+    const LoopDevice device(image_file_.string());
+    mount_filesystem(type_, device.node(), mountpoint_, mount_options_);
 }
 
 void RamImage::unmount() {

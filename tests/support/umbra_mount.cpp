@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <thread>
@@ -26,13 +27,19 @@ std::string must_umbra(const std::vector<std::string>& arguments,
     return must_run(argv, options);
 }
 
-// A zombie is gone as far as files and mounts are concerned.
+// A zombie is gone as far as files and mounts are concerned, but not while threads of it are still
+// ending.
 bool alive(pid_t pid) {
-    std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+    const std::filesystem::path process = "/proc/" + std::to_string(pid);
+    std::ifstream file(process / "stat");
     std::string text;
     if (!std::getline(file, text)) return false;
     const size_t end_of_name = text.rfind(')');
-    return end_of_name != std::string::npos && text.substr(end_of_name + 2, 1) != "Z";
+    if (end_of_name == std::string::npos) return false;
+    if (text.compare(end_of_name + 2, 1, "Z") != 0) return true;
+    std::error_code error;
+    const std::filesystem::directory_iterator tasks(process / "task", error);
+    return !error && std::distance(begin(tasks), end(tasks)) > 1;
 }
 
 bool wait_for_end(pid_t pid, std::chrono::milliseconds limit) {
@@ -82,7 +89,11 @@ void UmbraMount::mount() {
     arguments.insert(arguments.end(), options_.arguments.begin(), options_.arguments.end());
     ProcessOptions process;
     process.environment = options_.environment;
-    must_umbra(arguments, process);
+    const ProcessResult result = umbra(arguments, process);
+    said_ = result.err;
+    if (result.exit_code != 0)
+        throw std::runtime_error("umbra mount " + share_.string() + " failed (exit " +
+                                 std::to_string(result.exit_code) + "): " + said_);
     mounted_ = true;
     try {
         last_pid_ = daemon_pid();

@@ -62,6 +62,8 @@ class UmbraMount {
     void unmount();
     void mount();
     bool mounted() const { return mounted_; }
+    // What `umbra mount` said on stderr the last time.
+    const std::string& said() const { return said_; }
     // Whether the daemon started last still runs; asks nobody.
     bool daemon_runs() const;
 
@@ -71,6 +73,7 @@ class UmbraMount {
     std::filesystem::path share_;
     MountOptions options_;
     bool mounted_ = false;
+    std::string said_;
     pid_t last_pid_ = -1;
 };
 

@@ -201,6 +201,31 @@ TEST_SUITE("reclaim") {
         CHECK(log_bytes(volume) == 0);
     }
 
+    TEST_CASE("what is given back is not taken for damage when the index ends there") {
+        TestVolume volume;
+        volume.put("changed twice", noise(64 << 10, 0));
+        volume.put("changed once", noise(64 << 10, 1));
+        volume.snapshot();
+        volume.write("changed twice", 0, noise(4096, 2));
+        auto middle = volume.snapshot();
+        volume.write("changed once", 0, noise(4096, 3));  // stays
+        auto file = must(volume.live().open(volume.id("changed twice"), O_RDWR, Caller{}));
+        // The last that the index hears of; behind it lie the deferred bytes, which go with it.
+        must(volume.write_later(file, 0, noise(4096, 4)));
+        volume.live().settle();
+        volume.snapshot();
+        must(volume->delete_snapshot(middle.epoch));
+
+        // As a killed process leaves it.
+        const TempDir copies;
+        const std::string copy = copies.path() / "share";
+        fs::copy(volume.share(), copy, fs::copy_options::recursive);
+        std::string told;
+        auto opened = Volume::open({copy}, [&](const Event& event) { told += event.message; });
+        CHECK_MESSAGE(opened.has_value(), text_of(opened));
+        CHECK(told == "");
+    }
+
     TEST_CASE("a snapshot that is held stays until it is released or the hold expires") {
         TestVolume volume;
         Volume::SnapshotOptions options;
