@@ -11,6 +11,7 @@
 #include "fuse/registry.h"
 #include "fuse/share_path.h"
 #include "snapstore/volume.h"
+#include "snapstore/volume_config.h"
 
 namespace umbra {
 
@@ -26,7 +27,7 @@ struct InitOptions {
 Result<ExitCode> run_init(const InitOptions& options) {
     CreateOptions creation;
     UMBRA_ASSIGN(creation.max_size, parse_size_limit(options.max_size));
-    creation.on_full = options.on_full == "refuse" ? OnFull::kRefuse : OnFull::kEvict;
+    UMBRA_ASSIGN(creation.on_full, parse_on_full(options.on_full));
     if (::geteuid() != 0) {
         return error_of(ErrorKind::kRefused, EPERM,
                         "cannot make '" + options.share + "' a share: only root can");
@@ -60,8 +61,8 @@ void add_init_command(CLI::App& parent, Runner& chosen) {
         ->capture_default_str();
     command
         ->add_option("--on-full", options->on_full,
-                     "At that size: 'evict' the oldest snapshots, or 'refuse' changes")
-        ->check(CLI::IsMember({"evict", "refuse"}))
+                     "At that size: 'evict' the oldest snapshots, 'throttle' writers before that, "
+                     "or 'refuse' changes")
         ->capture_default_str();
     command->callback([options, &chosen] { chosen = [options] { return run_init(*options); }; });
 }

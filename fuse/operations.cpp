@@ -20,6 +20,7 @@ struct Guarded<operation, handler> {
         auto& context = *static_cast<MountContext*>(fuse_req_userdata(raw));
         context.counters().count(operation);
         Request request(raw, context);
+        DelayedAnswers::begin();
         try {
             handler(request, arguments...);
         } catch (const std::bad_alloc&) {

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -95,16 +94,9 @@ Result<void> open_diff_area(VolumeCore& core, const VolumeConfig& config) {
                         "the diff area " + path + " belongs to volume " + area.uuid + ", share '" +
                             core.identity.share + "' is volume " + config.uuid +
                             "; attach the right one");
-    core.identity.on_full = area.on_full;
-    core.identity.max_size = area.max_size;
     core.log_directory.reset(openat(core.diff_area.get(), kLogDirectoryName, kOpenDirectory));
     if (!core.log_directory.valid()) return missing("holds no log directory");
-    struct statvfs filesystem {};
-    if (fstatvfs(core.diff_area.get(), &filesystem) != 0)
-        return errno_error(errno, "reading the size of the filesystem of " + path);
-    core.limit_bytes =
-        area.max_size.bytes(static_cast<std::uint64_t>(filesystem.f_blocks) * filesystem.f_frsize);
-    return {};
+    return core.space.configure(area.max_size, area.on_full);
 }
 
 // Was the volume closed cleanly? The mark is taken away while it is open; it holds the size of
@@ -208,11 +200,6 @@ Result<void> open_history(VolumeCore& core, std::uint64_t memory_bytes) {
     return {};
 }
 
-std::string describe(const Snapshot& snapshot) {
-    return "snapshot " + snapshot.token +
-           (snapshot.label.empty() ? "" : " (" + snapshot.label + ")");
-}
-
 tl::unexpected<Error> no_snapshot(const std::string& what) {
     return error_of(
         ErrorKind::kNotFound, ENOENT,
@@ -278,7 +265,13 @@ Result<std::unique_ptr<Volume>> Volume::open(const OpenOptions& options,
     return std::unique_ptr<Volume>(new Volume(std::move(core)));
 }
 
-const VolumeIdentity& Volume::identity() const { return core_->identity; }
+VolumeIdentity Volume::identity() const {
+    VolumeIdentity identity = core_->identity;
+    identity.on_full = core_->space.on_full();
+    identity.max_size = core_->space.max_size();
+    return identity;
+}
+
 bool Volume::read_only() const { return core_->read_only; }
 LiveTree& Volume::live() { return core_->live; }
 PastTree Volume::past(Epoch snapshot) { return PastTree(*core_, snapshot); }
@@ -288,6 +281,10 @@ const Catalog& Volume::catalog() const { return *core_->catalog; }
 void Volume::set_flush_hook(std::function<void()> hook) {
     std::lock_guard lock(core_->flush_mutex);
     core_->flush_hook = std::move(hook);
+}
+
+void Volume::set_slow_hook(std::function<void(std::chrono::nanoseconds)> hook) {
+    core_->slow_hook = std::move(hook);
 }
 
 void Volume::set_snapshot_hook(std::function<void(const Snapshot&, bool)> hook) {
@@ -395,22 +392,6 @@ Result<Snapshot> Volume::find_snapshot(const std::string& token_or_label) const 
     auto snapshot = core_->catalog->find_name(token_or_label);
     if (!snapshot) return no_snapshot(token_or_label);
     return *snapshot;
-}
-
-Result<SpaceUse> Volume::space_use() const {
-    SpaceUse use;
-    if (core_->without_diff_area) return use;
-    UMBRA_ASSIGN(use.log_bytes, core_->log->measure_bytes());
-    UMBRA_ASSIGN(use.index_bytes, core_->index->disk_bytes());
-    core_->index_bytes = use.index_bytes;
-    use.limbo_bytes = core_->limbo->bytes();
-    use.limit_bytes = core_->limit_bytes;
-    struct statvfs filesystem {};
-    if (fstatvfs(core_->diff_area.get(), &filesystem) != 0)
-        return errno_error(errno, "reading the free space of the diff area");
-    use.filesystem_free_bytes =
-        static_cast<std::uint64_t>(filesystem.f_bavail) * filesystem.f_frsize;
-    return use;
 }
 
 Result<std::uint64_t> Volume::exclusive_bytes(Epoch snapshot) const {

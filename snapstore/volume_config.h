@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "snapstore/result.h"
 #include "snapstore/size_limit.h"
@@ -29,6 +30,10 @@ Result<VolumeConfig> parse_volume_config(const std::string& text, const std::str
 Result<AreaConfig> parse_area_config(const std::string& text, const std::string& where);
 std::string format_volume_config(const VolumeConfig& config);
 std::string format_area_config(const AreaConfig& config);
+
+// "evict", "throttle", "refuse".
+const char* on_full_name(OnFull on_full);
+Result<OnFull> parse_on_full(std::string_view text);  // kUsage
 
 // Reads a small file of a directory whole (at most 1 MiB). ENOENT stays ENOENT.
 Result<std::string> read_small_file(int directory, const char* name);

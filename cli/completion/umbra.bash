@@ -18,6 +18,7 @@ _umbra() {
         ['snapshot release']='--reason' ['snapshot diff']='--json'
         [versions]='--json' [restore]='--from --to --dry-run --json'
         ['storage show']='--json'
+        ['storage resize']='--max-size --on-full --evict --dry-run --json'
     )
     COMPREPLY=()
 
@@ -43,7 +44,7 @@ _umbra() {
     done
 
     case $previous in
-        --on-full) words='evict refuse' ;;
+        --on-full) words='evict throttle refuse' ;;
         -o) words='writeback memory= debug ro noexec nosuid nodev noatime' ;;
         --from) [[ -n $share ]] && words=$(_umbra_snapshots "$share") ;;
         --to | --diff-area)
@@ -56,7 +57,7 @@ _umbra() {
             case $command in
                 '') words='init mount umount status snapshot versions restore storage' ;;
                 snapshot) words='create list delete hold release diff' ;;
-                storage) words='show' ;;
+                storage) words='show resize' ;;
                 'snapshot delete' | 'snapshot hold' | 'snapshot release' | 'snapshot diff')
                     ((position == 0)) || words=$(_umbra_snapshots "$share")
                     ;;
