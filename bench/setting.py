@@ -25,6 +25,7 @@ class Sizes:
     command_creates: int
     changed_fixed: int
     changed_growing: tuple[int, ...]
+    cycles: int
 
 
 FULL = Sizes(
@@ -40,6 +41,7 @@ FULL = Sizes(
     command_creates=25,
     changed_fixed=500,
     changed_growing=(100, 1_000, 10_000),
+    cycles=10_000,
 )
 
 QUICK = Sizes(
@@ -55,6 +57,7 @@ QUICK = Sizes(
     command_creates=5,
     changed_fixed=200,
     changed_growing=(50, 500, 2_000),
+    cycles=500,
 )
 
 

@@ -28,7 +28,7 @@ struct InitOptions {
 Result<ExitCode> run_init(const InitOptions& options) {
     CreateOptions creation;
     UMBRA_ASSIGN(creation.max_size, parse_size_limit(options.max_size));
-    creation.on_full = options.on_full == "refuse" ? OnFull::kRefuse : OnFull::kEvict;
+    UMBRA_ASSIGN(creation.on_full, parse_on_full(options.on_full));
     creation.on_event = options.on_event;
     UMBRA_TRY(check_event_command(creation.on_event));
     if (::geteuid() != 0) {
@@ -64,8 +64,8 @@ void add_init_command(CLI::App& parent, Runner& chosen) {
         ->capture_default_str();
     command
         ->add_option("--on-full", options->on_full,
-                     "At that size: 'evict' the oldest snapshots, or 'refuse' changes")
-        ->check(CLI::IsMember({"evict", "refuse"}))
+                     "At that size: 'evict' the oldest snapshots, 'throttle' writers before that, "
+                     "or 'refuse' changes")
         ->capture_default_str();
     command
         ->add_option("--on-event", options->on_event,

@@ -37,6 +37,7 @@ void add_commands(CLI::App& app, Runner& chosen) {
     CLI::App* storage = app.add_subcommand("storage", "Look after the space that history takes");
     storage->require_subcommand(1);
     add_storage_show_command(*storage, chosen);
+    add_storage_resize_command(*storage, chosen);
 }
 
 // The innermost command that was named, for the hint at its --help.

@@ -128,6 +128,29 @@ std::string human_size(std::uint64_t bytes) {
     return fmt::format("{:.1f} {}", size, kUnits[unit]);
 }
 
+std::string human_time(std::int64_t seconds) {
+    const auto count = [](std::int64_t number, const char* unit) {
+        return fmt::format("{} {}{}", number, unit, number == 1 ? "" : "s");
+    };
+    if (seconds < 120) return count(seconds, "second");
+    if (seconds < 2 * 3600) return count(seconds / 60, "minute");
+    if (seconds < 2 * 86400) return count(seconds / 3600, "hour");
+    return count(seconds / 86400, "day");
+}
+
+std::string fill_in(const nlohmann::json& space) {
+    std::string text = fmt::format("{} %", space.value("used_percent", 0U));
+    const auto limit = space.find("limit_bytes");
+    const auto effective = space.value("effective_limit_bytes", std::uint64_t{0});
+    if (limit == space.end() || !limit->is_number() || limit->get<std::uint64_t>() > effective)
+        text += fmt::format(" of the {} that its filesystem leaves", human_size(effective));
+    const auto full = space.find("full_in_seconds");
+    if (full != space.end() && full->is_number())
+        text +=
+            fmt::format("; full in {} at the present rate", human_time(full->get<std::int64_t>()));
+    return text;
+}
+
 std::string local_time(const std::string& utc) {
     struct tm parts {};
     const char* rest = ::strptime(utc.c_str(), "%Y-%m-%dT%H:%M:%S", &parts);

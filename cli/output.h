@@ -30,6 +30,10 @@ bool flush_output();
 
 // "0 B", "1.5 KiB", "12 GiB".
 std::string human_size(std::uint64_t bytes);
+// "90 seconds", "5 hours".
+std::string human_time(std::int64_t seconds);
+// How full a diff area is, and when it will be: of "space" in a result.
+std::string fill_in(const nlohmann::json& space);
 // "2024-02-29T12:00:00Z" as local time with zone; anything else as it is.
 std::string local_time(const std::string& utc);
 // The path with control characters, backslashes and what is not UTF-8 as \n, \\ or \xHH.

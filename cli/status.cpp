@@ -63,6 +63,7 @@ void print_one(const json& status) {
     show("history",
          fmt::format("{}; when full: {}", used_and_limit(status.value("space", json::object())),
                      text_in(status, "on_full")));
+    show("filled", fill_in(status.value("space", json::object())));
 }
 
 void print_all(const std::vector<json>& all) {

@@ -38,7 +38,9 @@ void print_storage(const json& storage) {
     show("limit", limited
                       ? fmt::format("{} ({})", bytes("limit_bytes"), text_in(storage, "max_size"))
                       : "none");
+    show("filled", fill_in(storage));
     show("when full", text_in(storage, "on_full"));
+    show("reserved", bytes("reserved_bytes"));
     show("free", bytes("filesystem_free_bytes"));
     std::vector<std::vector<std::string>> rows;
     for (const auto& snapshot : storage.value("snapshots", json::array())) {

@@ -34,6 +34,7 @@ inline constexpr const char* kStorageShow = "storage.show";
 inline constexpr const char* kEvents = "events";
 inline constexpr const char* kSettings = "settings";
 inline constexpr const char* kSettingsChange = "settings.change";
+inline constexpr const char* kStorageResize = "storage.resize";
 inline constexpr const char* kShutdown = "shutdown";
 }  // namespace control_method
 

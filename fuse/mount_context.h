@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include "fuse/delayed_answers.h"
 #include "fuse/mount_session.h"
 #include "fuse/node_id.h"
 #include "fuse/node_table.h"
@@ -43,6 +44,7 @@ class MountContext {
     OpenFiles& open_files() { return open_files_; }
     OpenDirectories& open_directories() { return open_directories_; }
     RequestCounters& counters() { return counters_; }
+    DelayedAnswers& delayed_answers() { return delayed_answers_; }
     Notifications& notifications() { return notifications_; }
     // Creates and deletes snapshots asked for through the mount: a worker thread must not (the
     // flush before a cut needs free workers).
@@ -53,6 +55,9 @@ class MountContext {
     bool from_flush(const Request& request) const {
         return fuse_req_ctx(request.raw())->pid == flushing_thread_.load();
     }
+
+    // Are dirty pages being handed over? A snapshot waits for them: nobody slows them.
+    bool flushing() const { return flushing_thread_.load() != 0; }
 
     Reconnections& reconnections() { return reconnections_; }
 
@@ -86,6 +91,7 @@ class MountContext {
     Notifications notifications_;
     Reconnections reconnections_;
     TaskThread snapshot_thread_;
+    DelayedAnswers delayed_answers_;
     std::atomic<pid_t> flushing_thread_ = 0;
 };
 

@@ -49,6 +49,7 @@ struct MountSession::State {
         if (session) mount.abort(fuse_session_fd(session.get()));
         context.notifications().disconnect();
         context.snapshot_thread().stop();
+        context.delayed_answers().stop();
     }
 
     MountContext context;
@@ -80,6 +81,7 @@ Result<std::unique_ptr<MountSession>> MountSession::mount(Volume& volume,
     made.mount.raise_read_ahead();
     made.context.notifications().connect(made.session.get());
     volume.set_flush_hook([&made] { hand_over_dirty_pages(made.context, made.session.get()); });
+    volume.set_slow_hook(DelayedAnswers::owe);
     volume.set_snapshot_hook([&made](const Snapshot& snapshot, bool created) {
         made.context.notifications().snapshot_changed(snapshot, created);
     });
@@ -120,6 +122,7 @@ MountSession::~MountSession() {
     Volume& volume = state_->context.volume();
     volume.set_flush_hook({});
     volume.set_snapshot_hook({});
+    volume.set_slow_hook({});
     state_->cut_off();
 }
 

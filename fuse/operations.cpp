@@ -25,6 +25,7 @@ struct Guarded<operation, handler> {
         if constexpr (operation != Operation::kForget && operation != Operation::kForgetMulti) {
             if (!context.volume().check_owner()) return request.error(EIO);
         }
+        DelayedAnswers::begin();
         try {
             handler(request, arguments...);
         } catch (const std::bad_alloc&) {

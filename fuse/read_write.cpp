@@ -63,6 +63,7 @@ void write(Request& request, fuse_ino_t /*node*/, fuse_bufvec* data, off_t offse
         *file, static_cast<std::uint64_t>(offset), fuse_buf_size(data), caller,
         Copy{data, offset, handle.times.get()}, fetch_data);
     if (!written) return request.error(written.error());
+    if (info->writepage && request.context().flushing()) DelayedAnswers::begin();
     request.written(*written);
 }
 

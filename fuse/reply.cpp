@@ -29,7 +29,18 @@ void Request::error(int code) noexcept { fuse_reply_err(take(), reply_code(code)
 
 void Request::never_again() noexcept { fuse_reply_err(take(), ENOSYS); }
 
-void Request::done() noexcept { fuse_reply_err(take(), 0); }
+template <typename Answer>
+void Request::answer_change(Answer&& answer) {
+    if (!DelayedAnswers::owing()) return answer(take(), *context_);
+    context_->delayed_answers().give(
+        [raw = take(), context = context_, answer = std::forward<Answer>(answer)] {
+            answer(raw, *context);
+        });
+}
+
+void Request::done() {
+    answer_change([](fuse_req_t raw, MountContext&) { fuse_reply_err(raw, 0); });
+}
 
 void Request::no_reply() noexcept { fuse_reply_none(take()); }
 
@@ -47,7 +58,9 @@ void Request::entry(const NodeEntry& entry, NodeId parent) {
     const fuse_entry_param parameters = entry_parameters(entry);
     // Counted first: the kernel may use and forget the node before the reply call returns.
     context_->nodes().remember(entry.node, entry.generation, parent);
-    if (fuse_reply_entry(take(), &parameters) != 0) context_->nodes().forget(entry.node, 1);
+    answer_change([parameters, node = entry.node](fuse_req_t raw, MountContext& context) {
+        if (fuse_reply_entry(raw, &parameters) != 0) context.nodes().forget(node, 1);
+    });
 }
 
 void Request::absent() {
@@ -57,7 +70,9 @@ void Request::absent() {
 }
 
 void Request::attributes(const struct stat& status) {
-    fuse_reply_attr(take(), &status, kForeverSeconds);
+    answer_change([status](fuse_req_t raw, MountContext&) {
+        fuse_reply_attr(raw, &status, kForeverSeconds);
+    });
 }
 
 void Request::link_target(const std::string& target) {
@@ -79,7 +94,9 @@ void set_open_flags(fuse_file_info& info, const FileHandle* handle) {
 void Request::opened(FileHandle handle, fuse_file_info& info) {
     FileHandle* kept = context_->open_files().add(std::move(handle), context_->options().writeback);
     set_open_flags(info, kept);
-    if (fuse_reply_open(take(), &info) != 0) context_->open_files().close(kept);
+    answer_change([info, kept](fuse_req_t raw, MountContext& context) {
+        if (fuse_reply_open(raw, &info) != 0) context.open_files().close(kept);
+    });
 }
 
 void Request::created(const NodeEntry& entry, NodeId parent, FileHandle handle,
@@ -88,10 +105,12 @@ void Request::created(const NodeEntry& entry, NodeId parent, FileHandle handle,
     set_open_flags(info, kept);
     const fuse_entry_param parameters = entry_parameters(entry);
     context_->nodes().remember(entry.node, entry.generation, parent);
-    if (fuse_reply_create(take(), &parameters, &info) != 0) {
-        context_->open_files().close(kept);
-        context_->nodes().forget(entry.node, 1);
-    }
+    answer_change(
+        [parameters, info, kept, node = entry.node](fuse_req_t raw, MountContext& context) {
+            if (fuse_reply_create(raw, &parameters, &info) == 0) return;
+            context.open_files().close(kept);
+            context.nodes().forget(node, 1);
+        });
 }
 
 bool Request::opened_directory(const fuse_file_info& info) {
@@ -114,7 +133,9 @@ void Request::bytes_of_file(int fd, std::size_t size, off_t offset) {
     fuse_reply_data(take(), &data, static_cast<fuse_buf_copy_flags>(0));
 }
 
-void Request::written(std::size_t size) { fuse_reply_write(take(), size); }
+void Request::written(std::size_t size) {
+    answer_change([size](fuse_req_t raw, MountContext&) { fuse_reply_write(raw, size); });
+}
 
 void Request::position(off_t offset) { fuse_reply_lseek(take(), offset); }
 

@@ -58,7 +58,7 @@ class Request {
 
     // --- without data
     // -----------------------------------------------------------------------------
-    void done() noexcept;
+    void done();
     void no_reply() noexcept;  // FORGET
     template <typename T>
     void done_or_error(const Result<T>& result) {
@@ -97,6 +97,9 @@ class Request {
 
    private:
     fuse_req_t take() noexcept;
+    // Answers a change, later where its author is to wait.
+    template <typename Answer>
+    void answer_change(Answer&& answer);
 
     fuse_req_t raw_;
     MountContext* context_;

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "fuse/control_protocol.h"
+#include "snapstore/volume_config.h"
 
 namespace umbra {
 
@@ -101,7 +102,29 @@ json to_json(const SpaceUse& space) {
             {"limbo_bytes", space.limbo_bytes},
             {"used_bytes", space.used_bytes()},
             {"limit_bytes", number_or_null(space.limit_bytes)},
-            {"filesystem_free_bytes", space.filesystem_free_bytes}};
+            {"reserved_bytes", space.reserved_bytes},
+            {"filesystem_free_bytes", space.filesystem_free_bytes},
+            {"effective_limit_bytes", space.effective_limit_bytes},
+            {"used_percent", space.used_percent},
+            {"growth_bytes_per_second", space.growth_bytes_per_second},
+            {"full_in_seconds", number_or_null(space.full_in_seconds)}};
+}
+
+json to_json(const Volume::Resize& resize) {
+    const auto list = [](const std::vector<Snapshot>& snapshots) {
+        json array = json::array();
+        for (const auto& snapshot : snapshots) array.push_back(to_json(snapshot));
+        return array;
+    };
+    return {{"resized", resize.done},
+            {"possible", resize.possible},
+            {"max_size", resize.max_size.text()},
+            {"on_full", on_full_name(resize.on_full)},
+            {"limit_bytes", number_or_null(resize.limit_bytes)},
+            {"used_bytes", resize.used_bytes},
+            {"missing_bytes", resize.missing_bytes},
+            {"delete", list(resize.to_delete)},
+            {"held", list(resize.held)}};
 }
 
 const char* difference_kind_name(DifferenceKind kind) {
@@ -143,11 +166,9 @@ const char* file_type_name(unsigned char directory_entry_type) {
     }
 }
 
-const char* on_full_name(OnFull on_full) { return on_full == OnFull::kEvict ? "evict" : "refuse"; }
-
 Result<json> volume_status_json(Volume& volume) {
-    UMBRA_ASSIGN(const SpaceUse space, volume.space_use());
-    const VolumeIdentity& identity = volume.identity();
+    UMBRA_ASSIGN(const SpaceUse space, volume.space_use(/*exact=*/false));
+    const VolumeIdentity identity = volume.identity();
     const std::vector<Snapshot> snapshots = volume.catalog().snapshots();
     json status{{"uuid", identity.uuid},
                 {"mounted", false},

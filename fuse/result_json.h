@@ -22,6 +22,7 @@ nlohmann::json to_json(const Snapshot& snapshot);
 // "tokens".
 nlohmann::json to_json(const Version& version, const std::vector<Snapshot>& existing);
 nlohmann::json to_json(const Difference& difference);
+nlohmann::json to_json(const Volume::Resize& resize);
 nlohmann::json to_json(const SpaceUse& space);
 nlohmann::json to_json(const Event& event);
 
@@ -31,7 +32,6 @@ const char* difference_kind_name(DifferenceKind kind);
 const char* file_type_name(unsigned char directory_entry_type);
 
 // "evict" or "refuse".
-const char* on_full_name(OnFull on_full);
 
 // What `status` says of any volume; "mounted" is false and the members about the mount are null.
 Result<nlohmann::json> volume_status_json(Volume& volume);

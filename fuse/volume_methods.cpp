@@ -9,6 +9,7 @@
 
 #include "fuse/control_protocol.h"
 #include "fuse/result_json.h"
+#include "snapstore/volume_config.h"
 
 namespace umbra {
 
@@ -146,7 +147,7 @@ Result<json> versions(Volume& volume, const json& parameters, const VersionFilte
 
 Result<json> storage(Volume& volume, const json&, const VersionFilter&) {
     UMBRA_ASSIGN(const SpaceUse space, volume.space_use());
-    const VolumeIdentity& identity = volume.identity();
+    const VolumeIdentity identity = volume.identity();
     json snapshots = json::array();
     for (const auto& snapshot : volume.catalog().snapshots()) {
         auto exclusive = volume.exclusive_bytes(snapshot.epoch);
@@ -192,7 +193,25 @@ Result<json> change_settings(Volume& volume, const json& parameters, const Versi
     return settings(volume, {}, {});
 }
 
-constexpr std::array<Method, 13> kMethods{{
+Result<json> resize(Volume& volume, const json& parameters, const VersionFilter&) {
+    Volume::ResizeOptions options;
+    UMBRA_ASSIGN(const std::optional<std::string> size, optional_text(parameters, "max_size"));
+    UMBRA_ASSIGN(const std::optional<std::string> policy, optional_text(parameters, "on_full"));
+    UMBRA_ASSIGN(options.evict, optional_flag(parameters, "evict"));
+    UMBRA_ASSIGN(options.dry_run, optional_flag(parameters, "dry_run"));
+    if (!size && !policy)
+        return error_of(ErrorKind::kUsage, EINVAL, "give a size, a policy, or both");
+    if (size) {
+        UMBRA_ASSIGN(options.max_size, parse_size_limit(*size));
+    }
+    if (policy) {
+        UMBRA_ASSIGN(options.on_full, parse_on_full(*policy));
+    }
+    UMBRA_ASSIGN(const Volume::Resize resized, volume.resize(options));
+    return to_json(resized);
+}
+
+constexpr std::array<Method, 14> kMethods{{
     {control_method::kStatus, MethodAccess::kAnyone, false, status},
     {control_method::kSnapshotCreate, MethodAccess::kOwner, true, create},
     {control_method::kSnapshotList, MethodAccess::kAnyone, false, list},
@@ -208,6 +227,7 @@ constexpr std::array<Method, 13> kMethods{{
     {control_method::kSettings, MethodAccess::kOwner, false, settings},
     // on-event is run as root.
     {control_method::kSettingsChange, MethodAccess::kRoot, true, change_settings},
+    {control_method::kStorageResize, MethodAccess::kOwner, true, resize},
     {control_method::kShutdown, MethodAccess::kRoot, true, nullptr},
 }};
 

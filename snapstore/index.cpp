@@ -116,6 +116,8 @@ rocksdb::Options rocksdb_options(const Index::Options& options) {
     // Small shares have small diff areas: nothing is reserved on disk ahead of use.
     result.allow_fallocate = false;
     result.manifest_preallocation_size = 64 << 10;
+    // It grows with every deletion of a snapshot, and is begun anew at this size.
+    result.max_manifest_file_size = 512 << 10;
     result.info_log_level = rocksdb::WARN_LEVEL;
     result.write_buffer_size = options.memory_bytes / 6;
     result.max_write_buffer_number = 2;

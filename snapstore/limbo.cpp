@@ -7,6 +7,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <memory>
 #include <string>
 
@@ -86,7 +87,7 @@ Result<void> Limbo::take(int directory_fd, const char* name, ObjectId object, Ep
         int code = errno;
         if (code != ENOENT || !removed(target.get())) return errno_only(code);
     }
-    bytes_.fetch_add(bytes, std::memory_order_relaxed);
+    add_bytes(epoch, bytes);
     return {};
 }
 
@@ -100,7 +101,7 @@ Result<void> Limbo::link(int object_fd, ObjectId object, Epoch epoch, std::uint6
         int code = errno;
         if (code != ENOENT || !removed(target.get())) return errno_only(code);
     }
-    bytes_.fetch_add(bytes, std::memory_order_relaxed);
+    add_bytes(epoch, bytes);
     auto secured = secure_names(object_fd);
     if (!secured) static_cast<void>(unlink(object, epoch, bytes));
     return secured;
@@ -118,7 +119,7 @@ Result<void> Limbo::secure_names(int object_fd) const {
 Result<void> Limbo::unlink(ObjectId object, Epoch epoch, std::uint64_t bytes) {
     if (unlinkat(directory_.get(), limbo_path(object, epoch).c_str(), 0) != 0)
         return errno_only(errno);
-    bytes_.fetch_sub(bytes, std::memory_order_relaxed);
+    take_bytes(epoch, bytes);
     return {};
 }
 
@@ -159,9 +160,7 @@ Result<std::uint64_t> Limbo::remove(ObjectId object, Epoch epoch) {
     UMBRA_ASSIGN(auto bytes, object_bytes(object, epoch));
     if (unlinkat(directory_.get(), limbo_path(object, epoch).c_str(), 0) != 0)
         return errno_error(errno, "removing " + limbo_path(object, epoch) + " from limbo");
-    auto known = bytes_.load();
-    while (!bytes_.compare_exchange_weak(known, known - std::min(known, bytes))) {
-    }
+    take_bytes(epoch, bytes);
     return bytes;
 }
 
@@ -170,25 +169,64 @@ void Limbo::remove_directory(Epoch epoch) {
     unlinkat(directory_.get(), format_limbo_directory_name(epoch).c_str(), AT_REMOVEDIR);
 }
 
-Result<void> Limbo::recover() {
+void Limbo::add_bytes(Epoch epoch, std::uint64_t bytes) {
+    std::lock_guard lock(mutex_);
+    if (counted_) by_epoch_[epoch] += bytes;
+    bytes_ = bytes_.load() + bytes;
+}
+
+void Limbo::take_bytes(Epoch epoch, std::uint64_t bytes) {
+    std::lock_guard lock(mutex_);
+    // It may have grown since it was counted.
+    if (counted_) bytes = std::min(bytes, by_epoch_[epoch]);
+    if (counted_) by_epoch_[epoch] -= bytes;
+    bytes_ = bytes_.load() - std::min(bytes_.load(), bytes);
+}
+
+void Limbo::set_bytes(std::uint64_t bytes) {
+    std::lock_guard lock(mutex_);
+    counted_ = bytes == 0;
+    by_epoch_.clear();
+    bytes_ = bytes;
+}
+
+Result<void> Limbo::measure_bytes(Epoch from, Epoch until) {
+    {
+        std::lock_guard lock(mutex_);
+        if (!counted_) from = 0, until = UINT64_MAX;
+    }
+    std::map<Epoch, std::uint64_t> found;
+    UMBRA_ASSIGN(auto dead_epochs, epochs());
+    for (Epoch epoch : dead_epochs) {
+        if (epoch < from || epoch >= until) continue;
+        UMBRA_ASSIGN(auto dead, objects(epoch));
+        for (ObjectId object : dead) found[epoch] += object_bytes(object, epoch).value_or(0);
+    }
+    std::lock_guard lock(mutex_);
+    std::erase_if(by_epoch_,
+                  [&](const auto& known) { return known.first >= from && known.first < until; });
+    by_epoch_.merge(found);
+    counted_ = true;
     std::uint64_t bytes = 0;
+    for (const auto& [epoch, of_epoch] : by_epoch_) bytes += of_epoch;
+    bytes_ = bytes;
+    return {};
+}
+
+Result<void> Limbo::recover() {
     UMBRA_ASSIGN(auto dead_epochs, epochs());
     for (Epoch epoch : dead_epochs) {
         UMBRA_ASSIGN(auto dead, objects(epoch));
         for (ObjectId object : dead) {
             struct stat status {};
             std::string path = limbo_path(object, epoch);
-            if (fstatat(directory_.get(), path.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0)
-                continue;
-            if (status.st_nlink > 1)
-                unlinkat(directory_.get(), path.c_str(),
-                         0);  // it still has a live name: the rename did not happen
-            else
-                bytes += bytes_of(status);
+            // One that still has a live name: the rename did not happen.
+            if (fstatat(directory_.get(), path.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+                status.st_nlink > 1)
+                unlinkat(directory_.get(), path.c_str(), 0);
         }
     }
-    bytes_ = bytes;
-    return {};
+    return measure_bytes();
 }
 
 Result<void> Limbo::sync() {

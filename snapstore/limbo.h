@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <mutex>
 #include <utility>
 #include <vector>
@@ -44,27 +45,32 @@ class Limbo {
     Result<std::uint64_t> remove(ObjectId object, Epoch epoch);
     // Removes the directory of an epoch if it is empty.
     void remove_directory(Epoch epoch);
-    // Nothing is there any more. Files change size while they wait, so the count may have drifted.
-    void forget_bytes() { bytes_ = 0; }
+    // Counts anew what died in these epochs: files change size while they wait, and filesystems
+    // what they reserve for them. Counts everything where that was not done since a clean end.
+    Result<void> measure_bytes(Epoch from = 0, Epoch until = UINT64_MAX);
     Result<std::uint64_t> object_bytes(ObjectId object, Epoch epoch) const;
 
     // After an unclean end: drops second names left by a crash between link and rename, counts
     // bytes anew.
     Result<void> recover();
     // After a clean end: as counted then.
-    void set_bytes(std::uint64_t bytes) { bytes_ = bytes; }
+    void set_bytes(std::uint64_t bytes);
     std::uint64_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
     Result<void> sync();
 
    private:
     Result<UniqueFd> epoch_directory(Epoch epoch);
+    void add_bytes(Epoch epoch, std::uint64_t bytes);
+    void take_bytes(Epoch epoch, std::uint64_t bytes);
 
     UniqueFd directory_;
     // btrfs: syncs of other files may make durable that a name is gone, but not a link made before
     // that.
     bool links_come_late_;
     std::atomic<std::uint64_t> bytes_{0};
-    std::mutex mutex_;  // guards the two below; leaf
+    std::mutex mutex_;  // guards all below; leaf
+    bool counted_ = true;
+    std::map<Epoch, std::uint64_t> by_epoch_;  // where counted_; together bytes_
     Epoch current_epoch_ = 0;
     UniqueFd current_;  // directory of current_epoch_
 };

@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 
+#include <cerrno>
 #include <shared_mutex>
 #include <string>
 #include <utility>
@@ -15,19 +16,28 @@ namespace umbra {
 
 // Runs attempt(Preserver&) with the gate held shared. When the diff area had no room, makes some
 // and runs it again: an attempt therefore changes the live tree only after everything is preserved.
+// Who made history grow waits afterwards, where the policy is to throttle: no lock is held then.
 template <typename Attempt>
 auto change(VolumeCore& core, Attempt&& attempt) -> decltype(attempt(std::declval<Preserver&>())) {
     if (core.read_only) return errno_only(EROFS);
     UMBRA_TRY(core.check_owner());
+    std::uint64_t grown = 0;
     for (bool again = false;; again = true) {
         const std::uint64_t deletions_seen = core.deletions.load();
+        bool by_limit = false;
         {
             std::shared_lock gate(core.gate);
             Preserver preserver(core);
             auto result = attempt(preserver);
-            if (result || result.error().kind != ErrorKind::kNeedsSpace) return result;
+            grown += preserver.grown();
+            if (result || result.error().kind != ErrorKind::kNeedsSpace) {
+                gate.unlock();
+                if (grown > 0) core.note_growth(grown);
+                return result;
+            }
+            by_limit = result.error().code == EDQUOT;
         }
-        UMBRA_TRY(core.make_room(deletions_seen, again));
+        UMBRA_TRY(core.make_room(deletions_seen, by_limit, again));
     }
 }
 

@@ -191,9 +191,10 @@ Result<std::size_t> LiveTree::write(OpenFile& file, std::uint64_t offset, std::s
             if (!bytes) {
                 UMBRA_ASSIGN(bytes, fetched(fetch, size));
             }
-            UMBRA_TRY(core_.check_space(size + 2 * kRecordAlignment));
+            UMBRA_TRY(core_.space.check(size + 2 * kRecordAlignment));
             UMBRA_TRY(
                 core_.deferred->add(preserver.epoch(), file.id, file.fd.get(), offset, *bytes));
+            preserver.note_growth(size);
             return size;
         }
         UMBRA_TRY(preserver.wait());

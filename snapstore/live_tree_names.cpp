@@ -90,7 +90,7 @@ Result<void> secure_other_names(const VolumeCore& core, Preserver& preserver,
 // Errors of the limbo directory for want of space are answered by making room, like those of the
 // log.
 tl::unexpected<Error> limbo_error(Error error) {
-    if (error.code == ENOSPC || error.code == EDQUOT) error.kind = ErrorKind::kNeedsSpace;
+    if (error.code == ENOSPC || error.code == EDQUOT) error = {ENOSPC, ErrorKind::kNeedsSpace, {}};
     return tl::make_unexpected(std::move(error));
 }
 
@@ -190,6 +190,7 @@ Result<Removed> LiveTree::unlink(ObjectId parent, const std::string& name) {
             auto taken = core_.limbo->take(fd.get(), name.c_str(), target.id, core_.epoch.load(),
                                            disk_bytes(target.status));
             if (!taken) return limbo_error(std::move(taken.error()));
+            preserver.note_growth(disk_bytes(target.status));
         } else if (unlinkat(fd.get(), name.c_str(), 0) != 0) {
             return errno_only(errno);
         }
@@ -264,6 +265,7 @@ Result<std::optional<Removed>> LiveTree::rename(ObjectId parent, const std::stri
             auto linked =
                 core_.limbo->link(target->fd.get(), target->id, epoch, disk_bytes(target->status));
             if (!linked) return limbo_error(std::move(linked.error()));
+            preserver.note_growth(disk_bytes(target->status));
         }
         if (rename_call(old_fd.get(), name.c_str(), new_fd.get(), new_name.c_str(), flags) != 0) {
             int code = errno;

@@ -73,11 +73,12 @@ Result<LogPosition> Preserver::append(RecordType type, ObjectId object,
                                       const std::function<void(IndexBatch&, LogPlace)>& put) {
     std::uint64_t length = kRecordHeaderSize + kRecordAlignment;
     for (const auto& part : payload) length += part.iov_len;
-    UMBRA_TRY(core_.check_space(length));
+    UMBRA_TRY(core_.space.check(length));
     return core_.log->append(type, epoch_, object, payload, checked_length, [&](LogPlace place) {
         IndexBatch batch;
         put(batch, place);
         batch.put_applied({place.file, place.offset + place.length});
+        grown_ += place.length;
         return core_.index->write(batch);
     });
 }

@@ -47,6 +47,9 @@ class Preserver {
     // Would wait() have to wait?
     bool must_wait() const { return position_ != 0 && !core_.log->durable(position_); }
     Epoch epoch() const { return epoch_; }
+    // Bytes by which this change has made history grow; what others than this one added is noted.
+    std::uint64_t grown() const { return grown_; }
+    void note_growth(std::uint64_t bytes) { grown_ += bytes; }
     // Waits until everything recorded for the things named above is durable. Before the change
     // itself.
     Result<void> wait();
@@ -81,6 +84,7 @@ class Preserver {
     VolumeCore& core_;
     Epoch newest_;
     Epoch epoch_;
+    std::uint64_t grown_ = 0;
     LogPosition position_ = 0;  // everything up to here must be durable before the change
 };
 

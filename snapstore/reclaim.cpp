@@ -15,6 +15,14 @@ void add_merged(std::vector<UndoLog::Range>& ranges, UndoLog::Range range) {
         ranges.push_back(range);
 }
 
+// What punching a range gives back, at least; the first bytes of it stay.
+std::uint64_t whole_blocks(UndoLog::Range range, std::uint64_t staying) {
+    constexpr std::uint64_t kBlock = 4096;
+    const std::uint64_t first = (range.offset + staying + kBlock - 1) / kBlock;
+    const std::uint64_t end = (range.offset + range.length) / kBlock;
+    return end > first ? (end - first) * kBlock : 0;
+}
+
 }  // namespace
 
 Result<Epoch> Reclaimer::birth_of(ObjectId object) {
@@ -136,7 +144,6 @@ Result<Reclaimer::FileFindings> Reclaimer::look_at(const UndoLog::FileInfo& file
                                      }
                                      if (*is_dead) {
                                          add_merged(findings.dead_records, {offset, header.length});
-                                         findings.dead_bytes += header.length;
                                      } else {
                                          findings.anything_alive = true;
                                      }
@@ -144,7 +151,6 @@ Result<Reclaimer::FileFindings> Reclaimer::look_at(const UndoLog::FileInfo& file
                                  }));
     if (!failure) return forward_error(failure);
     if (!outcome.damaged.empty()) findings.anything_alive = true;
-    for (const auto& range : findings.dead_data) findings.dead_bytes += range.length;
     return findings;
 }
 
@@ -163,7 +169,14 @@ Result<std::uint64_t> Reclaimer::measure(Epoch from, Epoch until) {
     for (const auto& file : core_.log->files()) {
         if (file.epoch < from || file.epoch >= until) continue;
         UMBRA_ASSIGN(auto findings, look_at(file, nullptr));
-        bytes += findings.dead_bytes;
+        if (!findings.anything_alive) {
+            UMBRA_ASSIGN(std::uint64_t of_file, core_.log->bytes_of(file));
+            bytes += of_file;
+            continue;
+        }
+        for (const auto& range : findings.dead_records)
+            bytes += whole_blocks(range, kRecordHeaderSize);
+        for (const auto& range : findings.dead_data) bytes += whole_blocks(range, 0);
     }
     UMBRA_ASSIGN(auto epochs, core_.limbo->epochs());
     for (Epoch epoch : epochs) {

@@ -19,7 +19,8 @@ class Reclaimer {
     Reclaimer(VolumeCore& core, std::function<bool(Epoch after, Epoch until)> needed)
         : core_(core), needed_(std::move(needed)) {}
 
-    // Bytes that would come back, without changing anything.
+    // Bytes that would come back, without changing anything; of the index, which is merged later,
+    // none is counted.
     Result<std::uint64_t> measure(Epoch from, Epoch until);
     // Frees them: index first, then log space, then limbo.
     Result<void> reclaim(Epoch from, Epoch until);
@@ -28,7 +29,6 @@ class Reclaimer {
     struct FileFindings {
         std::vector<UndoLog::Range> dead_records;  // whole records, neighbours merged
         std::vector<UndoLog::Range> dead_data;     // parts of records that stay
-        std::uint64_t dead_bytes = 0;
         bool anything_alive = false;
     };
     Result<FileFindings> look_at(const UndoLog::FileInfo& file, IndexBatch* removals);

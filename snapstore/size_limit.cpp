@@ -81,4 +81,17 @@ Result<SizeLimit> parse_size_limit(std::string_view text) {
     return SizeLimit{SizeLimit::Kind::kBytes, number};
 }
 
+Result<void> check_size_limit(const SizeLimit& limit, std::uint64_t filesystem_bytes) {
+    const bool per_cent = limit.kind == SizeLimit::Kind::kPercent;
+    const auto bytes = limit.bytes(filesystem_bytes);
+    if (!bytes || (per_cent && filesystem_bytes == 0)) return {};
+    if (*bytes < kLeastLimit)
+        return usage(limit.text(),
+                     per_cent ? "is less than 1 MiB of that filesystem" : "is less than 1 MiB");
+    if (filesystem_bytes != 0 && *bytes > filesystem_bytes)
+        return usage(limit.text(), "is more than its filesystem has (" +
+                                       std::to_string(filesystem_bytes) + " bytes)");
+    return {};
+}
+
 }  // namespace umbra

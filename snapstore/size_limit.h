@@ -24,4 +24,10 @@ struct SizeLimit {
 // Errors (kUsage): not of this form, 0, above 100 %, overflow of 64 bits.
 Result<SizeLimit> parse_size_limit(std::string_view text);
 
+// Less is refused: history could not begin.
+inline constexpr std::uint64_t kLeastLimit = 1 << 20;
+
+// Can a diff area on a filesystem of this size (0: not known) be limited so? kUsage otherwise.
+Result<void> check_size_limit(const SizeLimit& limit, std::uint64_t filesystem_bytes);
+
 }  // namespace umbra

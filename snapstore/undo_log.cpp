@@ -425,8 +425,7 @@ Result<void> UndoLog::remove_file(std::uint64_t file) {
     return {};
 }
 
-Result<std::uint64_t> UndoLog::measure_bytes() {
-    std::uint64_t bytes = 0;
+Result<std::uint64_t> UndoLog::bytes_of(const FileInfo& file) {
     std::uint64_t active = 0;
     std::uint64_t active_end = 0;
     {
@@ -434,16 +433,22 @@ Result<std::uint64_t> UndoLog::measure_bytes() {
         if (active_) active = active_->sequence();
         active_end = active_end_;
     }
-    for (const auto& info : files()) {
-        struct stat status {};
-        std::string name = format_log_file_name({info.epoch, info.sequence});
-        if (fstatat(options_.directory, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0) {
-            auto on_disk = static_cast<std::uint64_t>(status.st_blocks) * 512;
-            // What is reserved ahead in the active file is not used yet.
-            bytes += info.sequence == active ? std::min(on_disk, active_end) : on_disk;
-        } else if (errno != ENOENT) {
-            return errno_error(errno, "reading the size of undo log file " + name);
-        }
+    struct stat status {};
+    std::string name = format_log_file_name({file.epoch, file.sequence});
+    if (fstatat(options_.directory, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+        if (errno == ENOENT) return std::uint64_t{0};
+        return errno_error(errno, "reading the size of undo log file " + name);
+    }
+    auto on_disk = static_cast<std::uint64_t>(status.st_blocks) * 512;
+    // What is reserved ahead in the active file is not used yet.
+    return file.sequence == active ? std::min(on_disk, active_end) : on_disk;
+}
+
+Result<std::uint64_t> UndoLog::measure_bytes() {
+    std::uint64_t bytes = 0;
+    for (const auto& file : files()) {
+        UMBRA_ASSIGN(std::uint64_t of_file, bytes_of(file));
+        bytes += of_file;
     }
     estimated_bytes_ = bytes;
     return bytes;

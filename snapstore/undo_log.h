@@ -133,6 +133,8 @@ class UndoLog {
     // Removes a file that holds nothing needed. The active file is finished first.
     Result<void> remove_file(std::uint64_t file);
 
+    // Bytes on disk of one file (st_blocks), without what is reserved ahead; 0 when it is gone.
+    Result<std::uint64_t> bytes_of(const FileInfo& file);
     // Bytes on disk of all log files (st_blocks), and an estimate that includes appends since.
     Result<std::uint64_t> measure_bytes();
     std::uint64_t estimated_bytes() const {

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -54,16 +53,9 @@ Result<void> open_diff_area(VolumeCore& core, const VolumeConfig& config) {
                         "the diff area " + path + " belongs to volume " + area.uuid + ", share '" +
                             core.identity.share + "' is volume " + config.uuid +
                             "; attach the right one");
-    core.identity.on_full = area.on_full;
-    core.identity.max_size = area.max_size;
     core.log_directory.reset(openat(core.diff_area.get(), kLogDirectoryName, kOpenDirectory));
     if (!core.log_directory.valid()) return missing("holds no log directory");
-    struct statvfs filesystem {};
-    if (fstatvfs(core.diff_area.get(), &filesystem) != 0)
-        return errno_error(errno, "reading the size of the filesystem of " + path);
-    core.limit_bytes =
-        area.max_size.bytes(static_cast<std::uint64_t>(filesystem.f_blocks) * filesystem.f_frsize);
-    return {};
+    return core.space.configure(area.max_size, area.on_full);
 }
 
 // What is left by a volume that was closed cleanly, and taken away while it is open.
@@ -285,11 +277,6 @@ Result<void> open_history(VolumeCore& core, std::uint64_t memory_bytes) {
     return {};
 }
 
-std::string describe(const Snapshot& snapshot) {
-    return "snapshot " + snapshot.token +
-           (snapshot.label.empty() ? "" : " (" + snapshot.label + ")");
-}
-
 tl::unexpected<Error> no_snapshot(const std::string& what) {
     return error_of(
         ErrorKind::kNotFound, ENOENT,
@@ -360,7 +347,13 @@ Result<std::unique_ptr<Volume>> Volume::open(const OpenOptions& options,
     return std::unique_ptr<Volume>(new Volume(std::move(core)));
 }
 
-const VolumeIdentity& Volume::identity() const { return core_->identity; }
+VolumeIdentity Volume::identity() const {
+    VolumeIdentity identity = core_->identity;
+    identity.on_full = core_->space.on_full();
+    identity.max_size = core_->space.max_size();
+    return identity;
+}
+
 Result<void> Volume::check_owner() const { return core_->check_owner(); }
 OwnerRecord Volume::owner() const { return core_->ownership->record(); }
 
@@ -378,6 +371,10 @@ const Catalog& Volume::catalog() const { return *core_->catalog; }
 void Volume::set_flush_hook(std::function<void()> hook) {
     std::lock_guard lock(core_->flush_mutex);
     core_->flush_hook = std::move(hook);
+}
+
+void Volume::set_slow_hook(std::function<void(std::chrono::nanoseconds)> hook) {
+    core_->slow_hook = std::move(hook);
 }
 
 void Volume::set_snapshot_hook(std::function<void(const Snapshot&, bool)> hook) {
@@ -519,22 +516,6 @@ Result<void> Volume::set_event_command(const std::string& command) {
     UMBRA_TRY(write_small_file(directory, kVolumeFileName, format_volume_config(config)));
     core_->identity.on_event = command;
     return {};
-}
-
-Result<SpaceUse> Volume::space_use() const {
-    SpaceUse use;
-    if (core_->without_diff_area) return use;
-    UMBRA_ASSIGN(use.log_bytes, core_->log->measure_bytes());
-    UMBRA_ASSIGN(use.index_bytes, core_->index->disk_bytes());
-    core_->index_bytes = use.index_bytes;
-    use.limbo_bytes = core_->limbo->bytes();
-    use.limit_bytes = core_->limit_bytes;
-    struct statvfs filesystem {};
-    if (fstatvfs(core_->diff_area.get(), &filesystem) != 0)
-        return errno_error(errno, "reading the free space of the diff area");
-    use.filesystem_free_bytes =
-        static_cast<std::uint64_t>(filesystem.f_bavail) * filesystem.f_frsize;
-    return use;
 }
 
 Result<std::uint64_t> Volume::exclusive_bytes(Epoch snapshot) const {

@@ -1,6 +1,7 @@
 // A volume: a share with its identity and diff area. The one entrance to snapstore.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -20,7 +21,9 @@
 
 namespace umbra {
 
-enum class OnFull { kEvict, kRefuse };
+// What happens when the diff area is full: the oldest snapshots that nothing holds go; the same,
+// and writers are slowed before; changes are refused.
+enum class OnFull { kEvict, kThrottle, kRefuse };
 
 struct CreateOptions {
     std::string share;                     // path of the folder
@@ -38,11 +41,19 @@ struct OpenOptions {
 };
 
 struct SpaceUse {
-    std::uint64_t log_bytes = 0;               // undo log, on disk
-    std::uint64_t index_bytes = 0;             // RocksDB files
-    std::uint64_t limbo_bytes = 0;             // removed files that snapshots still need
+    std::uint64_t log_bytes = 0;    // undo log, on disk
+    std::uint64_t index_bytes = 0;  // RocksDB files
+    std::uint64_t limbo_bytes = 0;  // removed files that snapshots still need
+    // On disk, and not counted as used: what is reserved for appending and for deleting when the
+    // filesystem is full, and the list of snapshots.
+    std::uint64_t reserved_bytes = 0;
     std::optional<std::uint64_t> limit_bytes;  // no value: unbounded
     std::uint64_t filesystem_free_bytes = 0;   // of the diff area's filesystem
+    // The limit, or what is used and free together where that is less.
+    std::uint64_t effective_limit_bytes = 0;
+    unsigned used_percent = 0;                    // of that
+    std::int64_t growth_bytes_per_second = 0;     // as observed lately
+    std::optional<std::int64_t> full_in_seconds;  // if it grows on like that
     std::uint64_t used_bytes() const { return log_bytes + index_bytes + limbo_bytes; }
 };
 
@@ -75,7 +86,8 @@ class Volume {
                                                 std::function<void(const Event&)> announce);
     ~Volume();  // closes cleanly: index flushed, lock released
 
-    const VolumeIdentity& identity() const;
+    // on_full and max_size as they are at this moment.
+    VolumeIdentity identity() const;
     // May it still be used? kRefused with EIO once another host has taken it over; nothing read
     // through it can be trusted then, and nothing is written any more.
     Result<void> check_owner() const;
@@ -118,13 +130,42 @@ class Volume {
     std::string event_command() const;
     Result<void> set_event_command(const std::string& command);
 
-    Result<SpaceUse> space_use() const;
+    // `exact`: also counts what waits in limbo anew, which takes a look at each file there.
+    Result<SpaceUse> space_use(bool exact = true) const;
+
+    struct ResizeOptions {
+        std::optional<SizeLimit> max_size;  // no value: stays
+        std::optional<OnFull> on_full;      // no value: stays
+        bool evict = false;    // deletes what has to go, the oldest first and no more than needed
+        bool dry_run = false;  // changes nothing
+    };
+    struct Resize {
+        SizeLimit max_size;  // as asked for
+        OnFull on_full{};
+        std::optional<std::uint64_t> limit_bytes;
+        std::uint64_t used_bytes = 0;     // before
+        std::uint64_t missing_bytes = 0;  // by so much more than the limit is used
+        // Those that have to go, or that went. Where `possible` is false all that may go are not
+        // enough, and `held` are in the way.
+        std::vector<Snapshot> to_delete;
+        std::vector<Snapshot> held;
+        bool possible = true;
+        bool done = false;
+    };
+    // Changes limit and policy, at once and durably. Not done, and nothing changed: when more is
+    // used than the new limit and `evict` is not asked for, or not enough may be deleted. kUsage: a
+    // limit that the filesystem cannot have.
+    Result<Resize> resize(const ResizeOptions& options);
+
     // Bytes that deleting this snapshot alone would give back.
     Result<std::uint64_t> exclusive_bytes(Epoch snapshot) const;
 
     // Called before every cut, outside all locks that a change takes: hands over what the kernel
     // still holds dirty.
     void set_flush_hook(std::function<void()> hook);
+    // Called for a change whose author is to wait (policy `throttle`), on the thread that made it;
+    // without a hook that thread waits. Set it while nobody changes anything.
+    void set_slow_hook(std::function<void(std::chrono::nanoseconds)> hook);
     // Called after a snapshot was created / deleted (also by eviction), before the next one can be:
     // returns at once, takes and deletes no snapshots.
     void set_snapshot_hook(std::function<void(const Snapshot&, bool created)> hook);

@@ -57,6 +57,20 @@ std::string format_table(const toml::table& table) {
 
 }  // namespace
 
+const char* on_full_name(OnFull on_full) {
+    return on_full == OnFull::kEvict      ? "evict"
+           : on_full == OnFull::kThrottle ? "throttle"
+                                          : "refuse";
+}
+
+Result<OnFull> parse_on_full(std::string_view text) {
+    for (const OnFull known : {OnFull::kEvict, OnFull::kThrottle, OnFull::kRefuse})
+        if (text == on_full_name(known)) return known;
+    return error_of(
+        ErrorKind::kUsage, EINVAL,
+        "policy '" + std::string(text) + "' is not known; give 'evict', 'throttle' or 'refuse'");
+}
+
 Result<VolumeConfig> parse_volume_config(const std::string& text, const std::string& where) {
     UMBRA_ASSIGN(auto table, parse_versioned(text, where));
     VolumeConfig config;
@@ -78,9 +92,9 @@ Result<AreaConfig> parse_area_config(const std::string& text, const std::string&
     if (!limit) return unreadable(where, "max_size: " + limit.error().text());
     config.max_size = *limit;
     auto policy = table["on_full"].value_or(std::string());
-    if (policy != "evict" && policy != "refuse")
-        return unreadable(where, "on_full is neither 'evict' nor 'refuse'");
-    config.on_full = policy == "evict" ? OnFull::kEvict : OnFull::kRefuse;
+    auto on_full = parse_on_full(policy);
+    if (!on_full) return unreadable(where, "on_full is none of 'evict', 'throttle' and 'refuse'");
+    config.on_full = *on_full;
     return config;
 }
 
@@ -92,11 +106,10 @@ std::string format_volume_config(const VolumeConfig& config) {
 }
 
 std::string format_area_config(const AreaConfig& config) {
-    return format_table(
-        toml::table{{"format", kVolumeFormat},
-                    {"uuid", config.uuid},
-                    {"max_size", config.max_size.text()},
-                    {"on_full", config.on_full == OnFull::kEvict ? "evict" : "refuse"}});
+    return format_table(toml::table{{"format", kVolumeFormat},
+                                    {"uuid", config.uuid},
+                                    {"max_size", config.max_size.text()},
+                                    {"on_full", on_full_name(config.on_full)}});
 }
 
 Result<void> check_event_command(const std::string& command) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "snapstore/result.h"
 #include "snapstore/size_limit.h"
@@ -33,6 +34,9 @@ std::string format_area_config(const AreaConfig& config);
 
 // A command for on_event: kUsage where it is too long or has control characters.
 Result<void> check_event_command(const std::string& command);
+// "evict", "throttle", "refuse".
+const char* on_full_name(OnFull on_full);
+Result<OnFull> parse_on_full(std::string_view text);  // kUsage
 
 // Reads a small file of a directory whole (at most 1 MiB). ENOENT stays ENOENT.
 Result<std::string> read_small_file(int directory, const char* name);

@@ -1,11 +1,13 @@
 #include "snapstore/volume_core.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <mutex>
 #include <shared_mutex>
+#include <thread>
 
 #include "snapstore/reclaim.h"
 
@@ -21,43 +23,51 @@ std::int64_t now_seconds() {
 
 }  // namespace
 
+std::string describe(const Snapshot& snapshot) {
+    return "snapshot " + snapshot.token +
+           (snapshot.label.empty() ? "" : " (" + snapshot.label + ")");
+}
+
 void VolumeCore::hide_traces(ObjectId object, struct stat& status) const {
     // Directories count their subdirectories on ext4 and XFS (btrfs always says 1): .umbra is one
     // in the root.
     if (object == mount.root_id && status.st_nlink > 2) --status.st_nlink;
 }
 
-Result<void> VolumeCore::check_space(std::uint64_t bytes) const {
-    if (!limit_bytes) return {};
-    std::uint64_t used =
-        log->estimated_bytes() + limbo->bytes() + index_bytes.load(std::memory_order_relaxed);
-    if (used + bytes <= *limit_bytes) return {};
-    return tl::make_unexpected(
-        Error{ENOSPC, ErrorKind::kNeedsSpace, "the diff area has reached its limit"});
+void VolumeCore::note_growth(std::uint64_t bytes) {
+    const auto wait = space.after_change(bytes);
+    if (wait.count() == 0) return;
+    if (slow_hook)
+        slow_hook(wait);
+    else
+        std::this_thread::sleep_for(wait);
 }
 
-Result<void> VolumeCore::make_room(std::uint64_t deletions_seen, bool again) {
+Result<void> VolumeCore::make_room(std::uint64_t deletions_seen, bool by_limit, bool again) {
     UMBRA_TRY(check_owner());
     std::lock_guard lock(snapshot_mutex);
     if (deletions.load() != deletions_seen) return {};  // somebody else has made room meanwhile
-    UMBRA_TRY(log->measure_bytes());
-    // What the log is known to take is an estimate. That a filesystem is full shows in no number,
-    // but in the second failure.
-    if (!again && limit_bytes && check_space(kMaxExtentBlocks * kBlockSize * 2)) return {};
+    // What is counted is an estimate. That a filesystem is full shows in no number, but in the
+    // second failure.
+    UMBRA_TRY(space.look_closely());
+    const bool limited = space.limit_bytes().has_value();
+    if (limited && (by_limit || !again) && space.check(kMaxExtentBlocks * kBlockSize * 2))
+        return {};
     auto full = [&](const std::string& why) {
+        space.note_full(why);
         return error_of(ErrorKind::kDiffArea, ENOSPC,
                         "the diff area " + identity.diff_area + " is full and " + why +
-                            "; delete snapshots or give it more space ('umbra storage show')");
+                            "; delete snapshots or give it more space ('umbra storage resize')");
     };
-    if (identity.on_full == OnFull::kRefuse) return full("its policy is to refuse");
+    if (space.on_full() == OnFull::kRefuse) return full("its policy is to refuse");
     std::int64_t now = now_seconds();
     for (const auto& snapshot : catalog->snapshots()) {
         if (snapshot.held(now)) continue;
-        tell(EventId::kSnapshotEvicted,
-             "the diff area " + identity.diff_area + " is full: snapshot " + snapshot.token +
-                 (snapshot.label.empty() ? "" : " (" + snapshot.label + ")") +
-                 " is deleted to make room");
+        tell(EventId::kSnapshotEvicted, "the diff area " + identity.diff_area + " is full: " +
+                                            describe(snapshot) + " is deleted to make room");
         UMBRA_TRY(delete_snapshot_locked(snapshot));
+        // Filesystems give out again what was freed once that is committed.
+        if (!by_limit) static_cast<void>(syncfs(diff_area.get()));
         return {};
     }
     return full("every snapshot is held or none is left");
@@ -73,6 +83,7 @@ Result<void> VolumeCore::delete_snapshot_locked(const Snapshot& snapshot) {
     UMBRA_TRY(reclaim(snapshot.epoch));
     UMBRA_TRY(catalog->finish_delete(snapshot.epoch));
     ++deletions;
+    space.look();
     if (snapshot_hook) snapshot_hook(snapshot, false);
     return {};
 }
@@ -84,10 +95,8 @@ Result<void> VolumeCore::reclaim(Epoch epoch_gone) {
     // What an interrupted cut or an earlier deletion had to leave goes with the oldest snapshot.
     Epoch from = catalog->previous_of(epoch_gone) == 0 ? 0 : epoch_gone;
     UMBRA_TRY(reclaimer.reclaim(from, until));
-    if (catalog->newest() == 0) {
-        UMBRA_TRY(index->clear());
-        limbo->forget_bytes();
-    }
+    if (catalog->newest() == 0) UMBRA_TRY(index->clear());
+    UMBRA_TRY(limbo->measure_bytes(from, until));
     UMBRA_TRY(log->measure_bytes());
     UMBRA_ASSIGN(std::uint64_t bytes, index->disk_bytes());
     index_bytes = bytes;

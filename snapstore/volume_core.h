@@ -5,12 +5,14 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 
+#include "snapstore/area_space.h"
 #include "snapstore/catalog.h"
 #include "snapstore/deferred_writes.h"
 #include "snapstore/directory_cache.h"
@@ -46,7 +48,6 @@ class VolumeCore {
     UniqueFd diff_area;
     UniqueFd log_directory;
     UniqueFd index_directory;
-    std::optional<std::uint64_t> limit_bytes;
 
     SpaceReserve reserve;
     std::unique_ptr<Catalog> catalog;
@@ -74,6 +75,12 @@ class VolumeCore {
     std::atomic<std::uint64_t> deletions{0};
     std::atomic<std::uint64_t> index_bytes{0};  // as last measured
 
+    // Called, on the thread that made the change and without any lock, with the time that the
+    // author of a change is to wait; without a hook that thread waits itself. Set before the first
+    // change.
+    std::function<void(std::chrono::nanoseconds)> slow_hook;
+
+    AreaSpace space{*this};
     std::unique_ptr<OutsideChanges> outside;  // null where no snapshot could show any
     InodeSearch inode_search;
     LiveTree live{*this};
@@ -97,13 +104,15 @@ class VolumeCore {
         if (deferred) deferred->settle_all();
     }
 
-    // The change of `bytes` appended would stay within the limit? Otherwise kNeedsSpace.
-    Result<void> check_space(std::uint64_t bytes) const;
+    // After a change that made history take `bytes` more: slows its author where the policy says
+    // so.
+    void note_growth(std::uint64_t bytes);
     // Makes room by policy after a change that found none: evicts the oldest snapshot that no hold
     // keeps. Does nothing when a snapshot was deleted since the caller looked at `deletions`, or
-    // when, unless `again`, a closer look says that there is room. ENOSPC (kDiffArea) when nothing
-    // may be evicted. Takes snapshot_mutex: the caller holds no lock at all.
-    Result<void> make_room(std::uint64_t deletions_seen, bool again);
+    // when a closer look says that there is room: within the limit (`by_limit`: that was reached),
+    // or on the filesystem, unless it found none `again`. ENOSPC (kDiffArea) when nothing may be
+    // evicted. Takes snapshot_mutex: the caller holds no lock at all.
+    Result<void> make_room(std::uint64_t deletions_seen, bool by_limit, bool again);
     // Deletes one snapshot and reclaims its space. snapshot_mutex held.
     Result<void> delete_snapshot_locked(const Snapshot& snapshot);
     // Ends a deletion that has begun: frees every record that only snapshot `epoch` needed.
@@ -113,6 +122,9 @@ class VolumeCore {
     // Raw stat of an object without Umbra's own traces (link count of the root).
     void hide_traces(ObjectId object, struct stat& status) const;
 };
+
+// "snapshot TOKEN (LABEL)"
+std::string describe(const Snapshot& snapshot);
 
 // snapstore/recovery.cpp: brings the index up to the log's end; used by Volume::open. `clean`: the
 // volume was closed cleanly.

@@ -45,7 +45,7 @@ Result<bool> is_empty(int directory) {
     return true;
 }
 
-Result<void> check_room(int directory, const std::string& path) {
+Result<void> check_room(int directory, const std::string& path, const SizeLimit& limit) {
     struct statvfs filesystem {};
     if (fstatvfs(directory, &filesystem) != 0)
         return errno_error(errno, "reading the filesystem of " + path);
@@ -57,7 +57,8 @@ Result<void> check_room(int directory, const std::string& path) {
         return error_of(ErrorKind::kDiffArea, ENOSPC,
                         "the filesystem of the diff area " + path +
                             " is full; free some space or choose another place");
-    return {};
+    return check_size_limit(limit,
+                            static_cast<std::uint64_t>(filesystem.f_blocks) * filesystem.f_frsize);
 }
 
 // A diff area elsewhere: an empty directory outside the share, made if it is absent.
@@ -67,7 +68,8 @@ struct OutsideArea {
     bool made = false;
 };
 
-Result<OutsideArea> open_outside_area(const std::string& wanted, const std::string& share) {
+Result<OutsideArea> open_outside_area(const std::string& wanted, const std::string& share,
+                                      const SizeLimit& limit) {
     OutsideArea area;
     auto inside = [](const std::string& path) {
         return error_of(
@@ -102,7 +104,7 @@ Result<OutsideArea> open_outside_area(const std::string& wanted, const std::stri
         return give_up(
             error_of(ErrorKind::kRefused, ENOTEMPTY,
                      "the diff area " + area.path + " is not empty; choose an empty directory"));
-    if (auto room = check_room(area.fd.get(), area.path); !room)
+    if (auto room = check_room(area.fd.get(), area.path, limit); !room)
         return give_up(forward_error(room));
     return area;
 }
@@ -154,10 +156,10 @@ Result<VolumeIdentity> Volume::create(const CreateOptions& options) {
     if (volume.uuid.empty()) return errno_error(errno, "reading random bytes for a UUID");
     std::optional<OutsideArea> outside;
     if (options.diff_area) {
-        UMBRA_ASSIGN(outside, open_outside_area(*options.diff_area, share));
+        UMBRA_ASSIGN(outside, open_outside_area(*options.diff_area, share, options.max_size));
         volume.diff_area = outside->path;
     } else {
-        UMBRA_TRY(check_room(root, share));
+        UMBRA_TRY(check_room(root, share, options.max_size));
     }
 
     UniqueFd control, area;

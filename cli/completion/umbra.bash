@@ -17,7 +17,9 @@ _umbra() {
         ['snapshot delete']='--oldest --all' ['snapshot hold']='--reason --for'
         ['snapshot release']='--reason' ['snapshot diff']='--json'
         [versions]='--json' [restore]='--from --to --dry-run --json'
-        ['storage show']='--json' [events]='--follow --after --json' [set]='--json'
+        ['storage show']='--json'
+        [events]='--follow --after --json' [set]='--json'
+        ['storage resize']='--max-size --on-full --evict --dry-run --json'
     )
     COMPREPLY=()
 
@@ -43,7 +45,7 @@ _umbra() {
     done
 
     case $previous in
-        --on-full) words='evict refuse' ;;
+        --on-full) words='evict throttle refuse' ;;
         -o) words='writeback memory= lease= debug ro noexec nosuid nodev noatime' ;;
         --from) [[ -n $share ]] && words=$(_umbra_snapshots "$share") ;;
         --to | --diff-area)
@@ -57,7 +59,7 @@ _umbra() {
                 '') words='init mount umount status snapshot versions restore storage events set' ;;
                 set) ((position == 0)) || words='on-event' ;;
                 snapshot) words='create list delete hold release diff' ;;
-                storage) words='show' ;;
+                storage) words='show resize' ;;
                 'snapshot delete' | 'snapshot hold' | 'snapshot release' | 'snapshot diff')
                     ((position == 0)) || words=$(_umbra_snapshots "$share")
                     ;;

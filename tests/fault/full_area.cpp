@@ -174,7 +174,7 @@ void check_evicted_in_order(const AnnouncingMount& mount,
         CAPTURE(token);
         const bool is_listed = std::find(listed.begin(), listed.end(), token) != listed.end();
         const bool is_held = std::find(held.begin(), held.end(), token) != held.end();
-        const std::string sentence = "snapshot " + token;
+        const std::string sentence = "snapshot " + token + " is deleted";
         if (is_held) {
             CHECK(is_listed);
             continue;

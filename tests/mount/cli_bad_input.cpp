@@ -380,8 +380,9 @@ TEST_SUITE("bad input") {
     TEST_CASE("a size that is none") {
         UMBRA_NEEDS_MOUNTS();
         Ground ground;
-        for (const char* size : {"99999999999999999999", "18446744073709551616", "20000000T", "0",
-                                 "0%", "101%", "-1", "10X", "ten", "1.5G5", ""}) {
+        for (const char* size :
+             {"99999999999999999999", "18446744073709551616", "20000000T", "0", "0%", "101%", "-1",
+              "10X", "ten", "1.5G5", "", "1", "1023K", "1000000G"}) {
             ground.refused({"init", ground.share.string(), std::string("--max-size=") + size}, 2);
         }
     }

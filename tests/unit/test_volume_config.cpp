@@ -47,7 +47,7 @@ TEST_SUITE("volume config") {
         for (SizeLimit limit :
              {SizeLimit{SizeLimit::Kind::kBytes, 12345}, SizeLimit{SizeLimit::Kind::kPercent, 7},
               SizeLimit{SizeLimit::Kind::kUnbounded, 0}})
-            for (OnFull policy : {OnFull::kEvict, OnFull::kRefuse}) {
+            for (OnFull policy : {OnFull::kEvict, OnFull::kThrottle, OnFull::kRefuse}) {
                 auto area = parse_area_config(format_area_config({kUuid, limit, policy}), "x");
                 REQUIRE(area.has_value());
                 CHECK(area->uuid == kUuid);
