@@ -25,6 +25,8 @@ void add_snapshot_release_command(CLI::App& parent, Runner& chosen);
 void add_snapshot_diff_command(CLI::App& parent, Runner& chosen);
 void add_versions_command(CLI::App& parent, Runner& chosen);
 void add_storage_show_command(CLI::App& parent, Runner& chosen);
+void add_storage_scrub_command(CLI::App& parent, Runner& chosen);
+void add_storage_rebuild_index_command(CLI::App& parent, Runner& chosen);
 void add_restore_command(CLI::App& parent, Runner& chosen);
 
 }  // namespace umbra

@@ -35,6 +35,8 @@ void add_commands(CLI::App& app, Runner& chosen) {
     CLI::App* storage = app.add_subcommand("storage", "Look after the space that history takes");
     storage->require_subcommand(1);
     add_storage_show_command(*storage, chosen);
+    add_storage_scrub_command(*storage, chosen);
+    add_storage_rebuild_index_command(*storage, chosen);
 }
 
 // The innermost command that was named, for the hint at its --help.

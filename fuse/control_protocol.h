@@ -31,6 +31,7 @@ inline constexpr const char* kSnapshotRelease = "snapshot.release";
 inline constexpr const char* kSnapshotDiff = "snapshot.diff";
 inline constexpr const char* kVersions = "versions";
 inline constexpr const char* kStorageShow = "storage.show";
+inline constexpr const char* kStorageScrub = "storage.scrub";
 inline constexpr const char* kShutdown = "shutdown";
 }  // namespace control_method
 

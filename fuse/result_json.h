@@ -23,6 +23,7 @@ nlohmann::json to_json(const Snapshot& snapshot);
 nlohmann::json to_json(const Version& version, const std::vector<Snapshot>& existing);
 nlohmann::json to_json(const Difference& difference);
 nlohmann::json to_json(const SpaceUse& space);
+nlohmann::json to_json(const ScrubSlice& slice);
 
 // "added", "removed", "modified", "metadata", "renamed", "type-changed".
 const char* difference_kind_name(DifferenceKind kind);

@@ -44,6 +44,16 @@ class VolumeAccess : public ShareAccess {
     std::unique_ptr<Volume> volume_;
 };
 
+Result<std::unique_ptr<Volume>> open_volume(OpenOptions options,
+                                            std::function<void(const Event&)> announce) {
+    if (::geteuid() != 0) {
+        return error_of(ErrorKind::kRefused, EPERM,
+                        fmt::format("'{}' is not mounted, and only root can read its history then",
+                                    options.share));
+    }
+    return Volume::open(options, std::move(announce));
+}
+
 Result<ControlClient> connect_to(const Registry& registry, const MountedShare& mounted) {
     return ControlClient::connect(registry.socket_path(mounted.uuid));
 }
@@ -127,15 +137,25 @@ Result<std::unique_ptr<ShareAccess>> open_share(const Registry& registry, const 
         UMBRA_ASSIGN(ControlClient client, connect_to(registry, *share.mounted));
         return std::make_unique<DaemonAccess>(std::move(client));
     }
-    if (::geteuid() != 0) {
-        return error_of(ErrorKind::kRefused, EPERM,
-                        fmt::format("'{}' is not mounted, and only root can read its history then",
+    OpenOptions options;
+    options.share = share.share;
+    UMBRA_ASSIGN(std::unique_ptr<Volume> volume,
+                 open_volume(std::move(options), std::move(announce)));
+    return std::make_unique<VolumeAccess>(std::move(volume));
+}
+
+Result<void> rebuild_index(const SharePath& share, std::function<void(const Event&)> announce) {
+    if (share.mounted) {
+        return error_of(ErrorKind::kRefused, EBUSY,
+                        fmt::format("'{}' is mounted: its index can only be rebuilt while it is "
+                                    "not; unmount it first ('umbra umount')",
                                     share.share));
     }
     OpenOptions options;
     options.share = share.share;
-    UMBRA_ASSIGN(std::unique_ptr<Volume> volume, Volume::open(options, std::move(announce)));
-    return std::make_unique<VolumeAccess>(std::move(volume));
+    options.rebuild_index = true;
+    UMBRA_TRY(open_volume(std::move(options), std::move(announce)));
+    return {};
 }
 
 Result<void> unmount_share(const Registry& registry, const std::string& path) {

@@ -7,10 +7,10 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdlib>
 #include <mutex>
 #include <shared_mutex>
+#include <span>
 
 #include "snapstore/bytes.h"
 #include "snapstore/reclaim.h"
@@ -24,12 +24,6 @@ namespace umbra {
 namespace {
 
 constexpr int kOpenDirectory = O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW;
-
-std::int64_t now_seconds() {
-    return std::chrono::duration_cast<std::chrono::seconds>(
-               std::chrono::system_clock::now().time_since_epoch())
-        .count();
-}
 
 constexpr int kLockAttempts = 250;
 constexpr unsigned kLockRetryMicroseconds = 20000;
@@ -107,6 +101,11 @@ Result<void> open_diff_area(VolumeCore& core, const VolumeConfig& config) {
     return {};
 }
 
+std::uint64_t clean_mark_sum(std::uint64_t limbo_bytes) {
+    std::string bytes = ByteWriter().put(limbo_bytes).take();
+    return checksum(std::as_bytes(std::span(bytes)));
+}
+
 // Was the volume closed cleanly? The mark is taken away while it is open; it holds the size of
 // limbo.
 std::optional<std::uint64_t> take_clean_mark(const VolumeCore& core) {
@@ -117,14 +116,17 @@ std::optional<std::uint64_t> take_clean_mark(const VolumeCore& core) {
         return {};
     ByteReader reader(*text);
     auto limbo_bytes = reader.get<std::uint64_t>();
-    if (!reader.ok() || !reader.at_end()) return {};
+    auto sum = reader.get<std::uint64_t>();
+    // A damaged one is none: everything is looked at as after an unclean end.
+    if (!reader.ok() || !reader.at_end() || sum != clean_mark_sum(limbo_bytes)) return {};
     return limbo_bytes;
 }
 
 void leave_clean_mark(const VolumeCore& core) {
     // Without it the next open only takes longer.
-    static_cast<void>(write_small_file(core.diff_area.get(), kCleanMarkName,
-                                       ByteWriter().put(core.limbo->bytes()).take()));
+    static_cast<void>(write_small_file(
+        core.diff_area.get(), kCleanMarkName,
+        ByteWriter().put(core.limbo->bytes()).put(clean_mark_sum(core.limbo->bytes())).take()));
 }
 
 // SHARE/.umbra/sequence: the catalog's sequence number in decimal, of fixed width, as last seen by
@@ -213,6 +215,34 @@ std::string describe(const Snapshot& snapshot) {
            (snapshot.label.empty() ? "" : " (" + snapshot.label + ")");
 }
 
+// A clock that was set back must not make a snapshot look older than the one before it: then it was
+// created when its token says, which is later than every other.
+void keep_order(const Catalog& catalog, Snapshot& snapshot) {
+    auto before = catalog.find(catalog.newest());
+    auto token_time = parse_token(snapshot.token);
+    if (!before || !token_time) return;
+    auto moment = [](const struct timespec& time) { return std::pair(time.tv_sec, time.tv_nsec); };
+    if (moment(before->created) < moment(snapshot.created)) return;
+    snapshot.created = {};
+    snapshot.created.tv_sec = *token_time;
+}
+
+std::string until_text(const Hold& hold) {
+    if (!hold.expires) return "until it is released";
+    std::string text = format_token(*hold.expires);  // @GMT-2027.01.31-00.00.00
+    return "until " + text.substr(5, 4) + "-" + text.substr(10, 2) + "-" + text.substr(13, 2) +
+           " " + text.substr(16, 2) + ":" + text.substr(19, 2) + ":" + text.substr(22, 2) + " UTC";
+}
+
+// The holds that count now, for a message.
+std::string reasons_of(const Snapshot& snapshot, std::int64_t now) {
+    std::string text;
+    for (const auto& hold : snapshot.holds)
+        if (hold.in_force(now))
+            text += (text.empty() ? "'" : ", '") + hold.reason + "' " + until_text(hold);
+    return text;
+}
+
 tl::unexpected<Error> no_snapshot(const std::string& what) {
     return error_of(
         ErrorKind::kNotFound, ENOENT,
@@ -243,6 +273,9 @@ Result<std::unique_ptr<Volume>> Volume::open(const OpenOptions& options,
                                              std::function<void(const Event&)> announce) {
     auto core = std::make_unique<VolumeCore>();
     core->read_only = options.read_only;
+    core->rebuild_index = options.rebuild_index;
+    core->clock = options.clock;
+    core->trusted_start = core->clock.wall().tv_sec - core->clock.steady_seconds();
     core->announce = std::move(announce);
     core->identity.share = options.share;
     UMBRA_ASSIGN(core->mount, LiveMount::open(options.share));
@@ -321,7 +354,7 @@ Result<Snapshot> Volume::create_snapshot(const SnapshotOptions& options) {
         // The cut: no change is in flight while the epoch is raised, and none is deferred.
         std::unique_lock cut(core_->gate);
         core_->settle_all();
-        clock_gettime(CLOCK_REALTIME, &snapshot.created);
+        snapshot.created = core_->clock.wall();
         snapshot.epoch = core_->epoch.load() + 1;
         core_->epoch = snapshot.epoch;
         core_->newest = snapshot.epoch;
@@ -332,6 +365,7 @@ Result<Snapshot> Volume::create_snapshot(const SnapshotOptions& options) {
     // The live files have what was deferred: that it is applied must be as durable as that.
     if (durable) durable = core_->log->sync_all();
     snapshot.token = core_->catalog->free_token(snapshot.created.tv_sec);
+    keep_order(*core_->catalog, snapshot);
     if (durable) durable = core_->catalog->add(snapshot);
     if (!durable) {
         std::unique_lock cut(core_->gate);
@@ -353,11 +387,10 @@ Result<void> Volume::delete_snapshot(Epoch epoch) {
     std::lock_guard lock(core_->snapshot_mutex);
     auto snapshot = core_->catalog->find(epoch);
     if (!snapshot) return no_snapshot(std::to_string(epoch));
-    if (snapshot->held(now_seconds()))
+    if (std::int64_t now = core_->hold_time(); snapshot->held(now))
         return error_of(ErrorKind::kRefused, EBUSY,
-                        "snapshot " + snapshot->token + " is held (" +
-                            snapshot->holds.front().reason +
-                            "); release it first ('umbra snapshot release')");
+                        "snapshot " + snapshot->token + " is held: " + reasons_of(*snapshot, now) +
+                            "; release it first ('umbra snapshot release')");
     UMBRA_TRY(core_->delete_snapshot_locked(*snapshot));
     core_->tell(EventId::kSnapshotDeleted, describe(*snapshot) + " is deleted");
     return {};
@@ -367,10 +400,19 @@ Result<Snapshot> Volume::hold(Epoch epoch, const Hold& hold) {
     std::lock_guard lock(core_->snapshot_mutex);
     auto snapshot = core_->catalog->find(epoch);
     if (!snapshot) return no_snapshot(std::to_string(epoch));
+    std::int64_t now = core_->hold_time();
+    for (const auto& known : snapshot->holds)
+        if (known.reason == hold.reason && known.in_force(now) && hold.ends_before(known))
+            return error_of(ErrorKind::kRefused, EBUSY,
+                            "snapshot " + snapshot->token + " is held ('" + known.reason + "') " +
+                                until_text(known) +
+                                ", and a hold is never made shorter; release it "
+                                "('umbra snapshot release'), or give another reason");
     std::erase_if(snapshot->holds, [&](const Hold& known) { return known.reason == hold.reason; });
     snapshot->holds.push_back(hold);
     UMBRA_TRY(core_->catalog->set_holds(epoch, snapshot->holds));
-    core_->tell(EventId::kSnapshotHeld, describe(*snapshot) + " is held (" + hold.reason + ")");
+    core_->tell(EventId::kSnapshotHeld,
+                describe(*snapshot) + " is held ('" + hold.reason + "') " + until_text(hold));
     return *snapshot;
 }
 
@@ -389,6 +431,14 @@ Result<Snapshot> Volume::release(Epoch epoch, const std::string& reason) {
     core_->tell(EventId::kSnapshotReleased,
                 describe(*snapshot) + " is released" + (reason.empty() ? "" : " (" + reason + ")"));
     return *snapshot;
+}
+
+Result<ScrubSlice> Volume::scrub(const std::string& cursor) {
+    if (core_->without_diff_area)
+        return error_of(ErrorKind::kDiffArea, ENOENT,
+                        "share '" + core_->identity.share +
+                            "' is open without its diff area; attach it and mount again");
+    return scrub_slice(*core_, cursor);
 }
 
 Result<Snapshot> Volume::find_snapshot(const std::string& token_or_label) const {

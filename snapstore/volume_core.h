@@ -4,6 +4,7 @@
 // ObjectState::mutex -> undo log, index, limbo, catalog, each a leaf for us.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <functional>
 #include <memory>
@@ -35,6 +36,14 @@ class VolumeCore {
     bool without_diff_area = false;  // read-only view of the live tree alone
     std::function<void(const Event&)> announce;
     std::unique_ptr<EventLog> events;  // null where nothing is written
+
+    bool rebuild_index = false;  // asked for
+    Clock clock;
+    // Now, for judging whether a hold has run out: a clock that is set ahead meanwhile ends none.
+    std::int64_t hold_time() const {
+        return std::min<std::int64_t>(clock.wall().tv_sec, trusted_start + clock.steady_seconds());
+    }
+    std::int64_t trusted_start = 0;  // wall clock minus steady clock, when the volume was opened
 
     LiveMount mount;
     mutable DirectoryCache directories;  // of it
@@ -68,6 +77,7 @@ class VolumeCore {
     std::function<void(const Snapshot&, bool created)> snapshot_hook;
     std::atomic<std::uint64_t> deletions{0};
     std::atomic<std::uint64_t> index_bytes{0};  // as last measured
+    mutable std::atomic<bool> index_damage_told{false};
 
     InodeSearch inode_search;
     LiveTree live{*this};
@@ -78,6 +88,10 @@ class VolumeCore {
         if (events) events->append(event);
         if (announce) announce(event);
     }
+
+    // The index is damaged, as somebody who asked it has noticed: said once, and the next open
+    // makes it anew from the log.
+    void index_is_damaged(const std::string& why) const;
 
     // What has been written to an object (to all) is in its live file when it returns.
     void settle(ObjectId object) const {

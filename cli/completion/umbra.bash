@@ -13,11 +13,11 @@ _umbra() {
         [init]='--diff-area --max-size --on-full'
         [mount]='--foreground --read-only --wait -o'
         [umount]='' [status]='--json'
-        ['snapshot create']='--label --hold --json' ['snapshot list']='--json'
-        ['snapshot delete']='--oldest --all' ['snapshot hold']='--reason --for'
+        ['snapshot create']='--label --hold --for --until --json' ['snapshot list']='--json'
+        ['snapshot delete']='--oldest --all' ['snapshot hold']='--reason --for --until'
         ['snapshot release']='--reason' ['snapshot diff']='--json'
         [versions]='--json' [restore]='--from --to --dry-run --json'
-        ['storage show']='--json'
+        ['storage show']='--json' ['storage scrub']='--json' ['storage rebuild-index']=''
     )
     COMPREPLY=()
 
@@ -25,7 +25,7 @@ _umbra() {
     for ((i = 1; i < COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
         case $word in
-            --from | --to | --label | --hold | --reason | --for | --wait | --diff-area | --max-size | --on-full | -o)
+            --from | --to | --label | --hold | --reason | --for | --until | --wait | --diff-area | --max-size | --on-full | -o)
                 i=$((i + 1))
                 continue
                 ;;
@@ -51,12 +51,12 @@ _umbra() {
             mapfile -t COMPREPLY < <(compgen -d -- "$current")
             return
             ;;
-        --label | --hold | --reason | --for | --wait | --max-size) return ;;
+        --label | --hold | --reason | --for | --until | --wait | --max-size) return ;;
         *)
             case $command in
                 '') words='init mount umount status snapshot versions restore storage' ;;
                 snapshot) words='create list delete hold release diff' ;;
-                storage) words='show' ;;
+                storage) words='show scrub rebuild-index' ;;
                 'snapshot delete' | 'snapshot hold' | 'snapshot release' | 'snapshot diff')
                     ((position == 0)) || words=$(_umbra_snapshots "$share")
                     ;;
