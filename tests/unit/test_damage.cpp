@@ -11,6 +11,7 @@
 
 #include "snapstore/log_format.h"
 #include "snapstore/volume_files.h"
+#include "tests/support/random.h"
 #include "tests/unit/damage_helpers.h"
 #include "tests/unit/volume_fixture.h"
 
@@ -170,6 +171,80 @@ TEST_SUITE("damage") {
         }
         volume.reopen();
         CHECK(volume.take_events().empty());
+    }
+
+    TEST_CASE(
+        "every kind of damage in every file of the index: nothing wrong, and repaired by itself") {
+        const std::uint64_t seed = announce_seed("damage of the index");
+        std::mt19937_64 random(seed);
+        TestVolume volume;
+        // Enough for several blocks of a table, so that not each is read by the open.
+        const auto name_of = [](int i) {
+            return "many/a name of some length " + std::to_string(i);
+        };
+        volume.make_directory("many");
+        for (int i = 0; i < 300; ++i) volume.put(name_of(i), "x");
+        auto epochs = prepare(volume);
+        for (int i = 0; i < 300; ++i) volume.remove(name_of(i));
+        auto first = volume.past_picture(epochs[0]), second = volume.past_picture(epochs[1]);
+        volume.close();
+        const fs::path index = volume.area() + "/" + kIndexDirectoryName;
+        const fs::path whole = volume.area() + "/whole";
+        fs::copy(index, whole, fs::copy_options::recursive);
+        std::vector<std::string> names;
+        for (const auto& entry : fs::directory_iterator(whole))
+            names.push_back(entry.path().filename());
+        std::sort(names.begin(), names.end());
+        REQUIRE(names.size() >= 5);
+        int later = 0;  // noticed after the open
+        for (const auto& name : names) {
+            const auto size = fs::file_size(whole / name);
+            for (int way = 0; way < with_soak(name.ends_with(".sst") ? 14 : 8); ++way) {
+                CAPTURE(name);
+                CAPTURE(way);
+                fs::remove_all(index);
+                fs::copy(whole, index, fs::copy_options::recursive);
+                if (way == 0) {
+                    fs::remove(index / name);
+                } else if (size > 0 && way < 3) {
+                    fs::resize_file(index / name, random() % size);
+                } else if (size > 0 && way < 4) {
+                    std::ofstream(index / name, std::ios::binary) << noise(size, random());
+                } else if (size > 0) {
+                    flip(index / name, random() % size, static_cast<int>(random() % 8));
+                }
+                volume.take_events();
+                auto opened = volume.try_open();
+                REQUIRE_MESSAGE(opened.has_value(), text_of(opened));
+                int damaged = 0, damaged_second = 0;
+                CHECK(wrong_answers(first, volume->past(epochs[0]), &damaged) == "");
+                CHECK(wrong_answers(second, volume->past(epochs[1]), &damaged_second) == "");
+                const auto findings = volume.scrub();
+                for (const auto& finding : findings) CHECK(finding.file == kIndexDirectoryName);
+                const bool hurt = damaged + damaged_second > 0 || !findings.empty();
+                if (hurt) {
+                    ++later;
+                    const auto events = volume.take_events();
+                    CHECK(std::find(events.begin(), events.end(), "record-damaged") !=
+                          events.end());
+                }
+                // What was noticed is repaired by the next open, and stays so.
+                volume.reopen();
+                const auto events = volume.take_events();
+                const bool rebuilt =
+                    std::find(events.begin(), events.end(), "index-rebuilt") != events.end();
+                if (hurt) CHECK(rebuilt);
+                int left = 0;
+                CHECK(wrong_answers(first, volume->past(epochs[0]), &left) == "");
+                CHECK(left == 0);
+                CHECK(wrong_answers(second, volume->past(epochs[1]), &left) == "");
+                CHECK(left == 0);
+                CHECK(volume.scrub().empty());
+                volume.close();
+            }
+        }
+        // Else the test would prove nothing.
+        CHECK(later > 0);
     }
 
     TEST_CASE("flipped bits in the index are found, or do no harm") {
