@@ -28,6 +28,8 @@ void add_storage_show_command(CLI::App& parent, Runner& chosen);
 void add_events_command(CLI::App& parent, Runner& chosen);
 void add_set_command(CLI::App& parent, Runner& chosen);
 void add_storage_resize_command(CLI::App& parent, Runner& chosen);
+void add_storage_scrub_command(CLI::App& parent, Runner& chosen);
+void add_storage_rebuild_index_command(CLI::App& parent, Runner& chosen);
 void add_restore_command(CLI::App& parent, Runner& chosen);
 
 }  // namespace umbra

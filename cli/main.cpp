@@ -38,6 +38,8 @@ void add_commands(CLI::App& app, Runner& chosen) {
     storage->require_subcommand(1);
     add_storage_show_command(*storage, chosen);
     add_storage_resize_command(*storage, chosen);
+    add_storage_scrub_command(*storage, chosen);
+    add_storage_rebuild_index_command(*storage, chosen);
 }
 
 // The innermost command that was named, for the hint at its --help.

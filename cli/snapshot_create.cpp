@@ -1,4 +1,5 @@
 // umbra snapshot create: keeps the moment.
+#include <ctime>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -6,6 +7,7 @@
 
 #include "cli/ask_share.h"
 #include "cli/command.h"
+#include "cli/hold_expiry.h"
 #include "cli/output.h"
 #include "fuse/control_protocol.h"
 
@@ -19,6 +21,7 @@ struct CreateCommandOptions {
     std::string share;
     std::optional<std::string> label;
     std::optional<std::string> hold;
+    HoldExpiry expiry;
     bool as_json = false;
 };
 
@@ -26,6 +29,8 @@ Result<ExitCode> run_create(const CreateCommandOptions& options) {
     json parameters = json::object();
     if (options.label) parameters["label"] = *options.label;
     if (options.hold) parameters["hold"] = *options.hold;
+    UMBRA_ASSIGN(const auto expires, options.expiry.resolve(std::time(nullptr)));
+    if (expires) parameters["expires"] = *expires;
     UMBRA_ASSIGN(const json snapshot,
                  ask_share(options.share, control_method::kSnapshotCreate, parameters));
     if (options.as_json) {
@@ -47,6 +52,7 @@ void add_snapshot_create_command(CLI::App& parent, Runner& chosen) {
         ->type_name("TEXT");
     command->add_option("--hold", options->hold, "Forbid deleting it, for this reason")
         ->type_name("REASON");
+    options->expiry.add_options(*command);
     command->add_flag("--json", options->as_json, "Print JSON");
     command->callback([options, &chosen] { chosen = [options] { return run_create(*options); }; });
 }

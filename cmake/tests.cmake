@@ -72,3 +72,20 @@ function(umbra_add_test_scripts folder label)
             LABELS ${label} ENVIRONMENT "${UMBRA_TEST_ENVIRONMENT}" SKIP_RETURN_CODE 77)
     endforeach()
 endfunction()
+
+# Makes umbra-fuzz-NAME of every FOLDER/fuzz_NAME.cpp. Of fuse/ only what answers the control socket is
+# compiled in.
+function(umbra_add_fuzz_targets folder)
+    file(GLOB targets CONFIGURE_DEPENDS ${folder}/fuzz_*.cpp)
+    foreach(source ${targets})
+        get_filename_component(name ${source} NAME_WE)
+        string(REPLACE fuzz_ umbra-fuzz- name ${name})
+        add_executable(${name} EXCLUDE_FROM_ALL ${source} ${folder}/support.cpp)
+        umbra_link(${name} PRIVATE umbra_snapstore umbra_compile_options)
+        target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+    endforeach()
+    target_sources(umbra-fuzz-log PRIVATE ${folder}/catalog.cpp)
+    target_sources(umbra-fuzz-control PRIVATE
+        fuse/control_protocol.cpp fuse/result_json.cpp fuse/volume_methods.cpp)
+    umbra_link(umbra-fuzz-control PRIVATE umbra_fuse_dependencies)
+endfunction()

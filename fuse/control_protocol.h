@@ -35,6 +35,7 @@ inline constexpr const char* kEvents = "events";
 inline constexpr const char* kSettings = "settings";
 inline constexpr const char* kSettingsChange = "settings.change";
 inline constexpr const char* kStorageResize = "storage.resize";
+inline constexpr const char* kStorageScrub = "storage.scrub";
 inline constexpr const char* kShutdown = "shutdown";
 }  // namespace control_method
 

@@ -96,6 +96,24 @@ json to_json(const Difference& difference) {
     return object;
 }
 
+json to_json(const ScrubSlice& slice) {
+    json findings = json::array();
+    for (const auto& finding : slice.findings) {
+        json object{{"offset", number_or_null(finding.offset)},
+                    {"what", finding.what},
+                    {"inode", finding.object.valid() ? json(finding.object.inode) : json(nullptr)},
+                    {"path", nullptr},
+                    {"snapshots", finding.tokens}};
+        set_path(object, "file", finding.file);
+        if (finding.path) set_path(object, "path", *finding.path);
+        findings.push_back(std::move(object));
+    }
+    return {{"done_bytes", slice.done_bytes},
+            {"total_bytes", slice.total_bytes},
+            {"cursor", text_or_null(slice.cursor)},
+            {"findings", std::move(findings)}};
+}
+
 json to_json(const SpaceUse& space) {
     return {{"log_bytes", space.log_bytes},
             {"index_bytes", space.index_bytes},

@@ -25,6 +25,7 @@ nlohmann::json to_json(const Difference& difference);
 nlohmann::json to_json(const Volume::Resize& resize);
 nlohmann::json to_json(const SpaceUse& space);
 nlohmann::json to_json(const Event& event);
+nlohmann::json to_json(const ScrubSlice& slice);
 
 // "added", "removed", "modified", "metadata", "renamed", "type-changed".
 const char* difference_kind_name(DifferenceKind kind);

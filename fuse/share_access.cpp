@@ -50,6 +50,22 @@ class VolumeAccess : public ShareAccess {
     std::unique_ptr<Volume> volume_;
 };
 
+Result<std::unique_ptr<VolumeAccess>> open_volume(const OpenOptions& options,
+                                                  std::function<void(const Event&)> announce) {
+    if (::geteuid() != 0) {
+        return error_of(ErrorKind::kRefused, EPERM,
+                        fmt::format("'{}' is not mounted, and only root can read its history then",
+                                    options.share));
+    }
+    auto sink = std::make_unique<EventSink>(options.share);
+    const auto take = [&sink = *sink, announce = std::move(announce)](const Event& event) {
+        sink.take(event);
+        announce(event);
+    };
+    UMBRA_ASSIGN(std::unique_ptr<Volume> volume, Volume::open(options, take));
+    return std::make_unique<VolumeAccess>(std::move(sink), std::move(volume));
+}
+
 Result<ControlClient> connect_to(const Registry& registry, const MountedShare& mounted) {
     return ControlClient::connect(registry.socket_path(mounted.uuid));
 }
@@ -133,20 +149,24 @@ Result<std::unique_ptr<ShareAccess>> open_share(const Registry& registry, const 
         UMBRA_ASSIGN(ControlClient client, connect_to(registry, *share.mounted));
         return std::make_unique<DaemonAccess>(std::move(client));
     }
-    if (::geteuid() != 0) {
-        return error_of(ErrorKind::kRefused, EPERM,
-                        fmt::format("'{}' is not mounted, and only root can read its history then",
+    OpenOptions options;
+    options.share = share.share;
+    UMBRA_ASSIGN(std::unique_ptr<VolumeAccess> access, open_volume(options, std::move(announce)));
+    return std::unique_ptr<ShareAccess>(std::move(access));
+}
+
+Result<void> rebuild_index(const SharePath& share, std::function<void(const Event&)> announce) {
+    if (share.mounted) {
+        return error_of(ErrorKind::kRefused, EBUSY,
+                        fmt::format("'{}' is mounted: its index can only be rebuilt while it is "
+                                    "not; unmount it first ('umbra umount')",
                                     share.share));
     }
     OpenOptions options;
     options.share = share.share;
-    auto sink = std::make_unique<EventSink>(share.share);
-    const auto take = [&sink = *sink, announce = std::move(announce)](const Event& event) {
-        sink.take(event);
-        announce(event);
-    };
-    UMBRA_ASSIGN(std::unique_ptr<Volume> volume, Volume::open(options, take));
-    return std::make_unique<VolumeAccess>(std::move(sink), std::move(volume));
+    options.rebuild_index = true;
+    UMBRA_TRY(open_volume(options, std::move(announce)));
+    return {};
 }
 
 Result<void> unmount_share(const Registry& registry, const std::string& path) {

@@ -27,6 +27,9 @@ class ShareAccess {
 Result<std::unique_ptr<ShareAccess>> open_share(const Registry& registry, const SharePath& share,
                                                 std::function<void(const Event&)> announce);
 
+// Makes the index of a share that is not mounted anew from its log. kRefused while it is mounted.
+Result<void> rebuild_index(const SharePath& share, std::function<void(const Event&)> announce);
+
 // Unmounts and waits until the daemon's process is gone, its volume closed. kNotFound when the
 // share is not mounted; EBUSY while it is in use, and then nothing has changed; EBUSY also when it
 // is unmounted, but some seconds later still served to another mount namespace.

@@ -36,7 +36,14 @@ Result<json> create(Volume& volume, const json& parameters, const VersionFilter&
     if (hold && hold->empty()) {
         return error_of(ErrorKind::kUsage, EINVAL, "the reason of a hold must not be empty");
     }
+    UMBRA_ASSIGN(const std::optional<std::int64_t> expires,
+                 optional_integer(parameters, "expires"));
+    if (expires && !hold) {
+        return error_of(ErrorKind::kUsage, EINVAL,
+                        "only a hold has an end: give its reason with --hold");
+    }
     Volume::SnapshotOptions options;
+    options.hold_expires = expires;
     options.label = label.value_or("");
     options.hold_reason = hold.value_or("");
     UMBRA_ASSIGN(const Snapshot snapshot, volume.create_snapshot(options));
@@ -211,7 +218,13 @@ Result<json> resize(Volume& volume, const json& parameters, const VersionFilter&
     return to_json(resized);
 }
 
-constexpr std::array<Method, 14> kMethods{{
+Result<json> scrub(Volume& volume, const json& parameters, const VersionFilter&) {
+    UMBRA_ASSIGN(const std::optional<std::string> cursor, optional_text(parameters, "cursor"));
+    UMBRA_ASSIGN(const ScrubSlice slice, volume.scrub(cursor.value_or("")));
+    return to_json(slice);
+}
+
+constexpr std::array<Method, 15> kMethods{{
     {control_method::kStatus, MethodAccess::kAnyone, false, status},
     {control_method::kSnapshotCreate, MethodAccess::kOwner, true, create},
     {control_method::kSnapshotList, MethodAccess::kAnyone, false, list},
@@ -228,6 +241,7 @@ constexpr std::array<Method, 14> kMethods{{
     // on-event is run as root.
     {control_method::kSettingsChange, MethodAccess::kRoot, true, change_settings},
     {control_method::kStorageResize, MethodAccess::kOwner, true, resize},
+    {control_method::kStorageScrub, MethodAccess::kOwner, false, scrub},
     {control_method::kShutdown, MethodAccess::kRoot, true, nullptr},
 }};
 

@@ -86,6 +86,33 @@ std::string encode_add(const Snapshot& snapshot) {
     return writer.take();
 }
 
+// The payload of the record at this offset; no value where there is no valid one.
+std::optional<std::string_view> record_at(std::string_view bytes, std::size_t offset) {
+    if (offset > bytes.size() || bytes.size() - offset < kCatalogHeaderSize) return std::nullopt;
+    ByteReader reader(bytes.substr(offset));
+    auto magic = reader.get<std::uint32_t>();
+    auto length = reader.get<std::uint32_t>();
+    auto sum = reader.get<std::uint64_t>();
+    if (magic != kCatalogMagic || length > bytes.size() - offset - kCatalogHeaderSize)
+        return std::nullopt;
+    auto payload = bytes.substr(offset + kCatalogHeaderSize, length);
+    if (payload_checksum(payload, offset) != sum) return std::nullopt;
+    return payload;
+}
+
+Result<std::string> read_whole(int fd, std::size_t size) {
+    std::string bytes(size, '\0');
+    for (std::size_t at = 0; at < bytes.size();) {
+        ssize_t count = pread(fd, bytes.data() + at, bytes.size() - at, static_cast<off_t>(at));
+        if (count < 0 && errno == EINTR) continue;
+        if (count <= 0)
+            return error_of(ErrorKind::kDiffArea, count < 0 ? errno : EIO,
+                            "reading the catalog of snapshots failed");
+        at += static_cast<std::size_t>(count);
+    }
+    return bytes;
+}
+
 tl::unexpected<Error> no_such(Epoch epoch) {
     return error_of(ErrorKind::kNotFound, ENOENT,
                     "there is no snapshot with epoch " + std::to_string(epoch));
@@ -95,7 +122,7 @@ tl::unexpected<Error> no_such(Epoch epoch) {
 
 bool Snapshot::held(std::int64_t now) const {
     return std::any_of(holds.begin(), holds.end(),
-                       [&](const Hold& hold) { return !hold.expires || *hold.expires > now; });
+                       [&](const Hold& hold) { return hold.in_force(now); });
 }
 
 Catalog::~Catalog() = default;
@@ -119,30 +146,17 @@ Result<void> Catalog::load(std::uint64_t least_sequence) {
     struct stat status {};
     if (fstat(file_.get(), &status) != 0)
         return errno_error(errno, "reading the size of the catalog");
-    std::string bytes(static_cast<std::size_t>(status.st_size), '\0');
-    for (std::size_t at = 0; at < bytes.size();) {
-        ssize_t count =
-            pread(file_.get(), bytes.data() + at, bytes.size() - at, static_cast<off_t>(at));
-        if (count <= 0)
-            return error_of(ErrorKind::kDiffArea, count < 0 ? errno : EIO,
-                            "reading the catalog of snapshots failed");
-        at += static_cast<std::size_t>(count);
-    }
+    UMBRA_ASSIGN(std::string bytes,
+                 read_whole(file_.get(), static_cast<std::size_t>(status.st_size)));
     std::string_view view(bytes);
-    while (view.size() - end_ >= kCatalogHeaderSize) {
-        ByteReader reader(view.substr(end_));
-        auto magic = reader.get<std::uint32_t>();
-        auto length = reader.get<std::uint32_t>();
-        auto sum = reader.get<std::uint64_t>();
-        if (magic != kCatalogMagic || length > view.size() - end_ - kCatalogHeaderSize) break;
-        std::string payload(view.substr(end_ + kCatalogHeaderSize, length));
-        if (payload_checksum(payload, end_) != sum) break;
+    while (auto whole = record_at(view, end_)) {
+        std::string payload(*whole);
         if (payload.empty() || static_cast<std::uint8_t>(payload[0]) != kCatalogVersion)
             return error_of(ErrorKind::kRefused, EPROTONOSUPPORT,
                             "the catalog of snapshots holds a change of a version that this umbra "
                             "does not know; use a newer umbra");
         apply(payload);
-        end_ += kCatalogHeaderSize + length;
+        end_ += kCatalogHeaderSize + payload.size();
     }
     // Before anything is cut: what was durable once must be there.
     if (sequence_ < least_sequence)
@@ -156,12 +170,7 @@ Result<void> Catalog::load(std::uint64_t least_sequence) {
     // Every record was synced before its change took effect, so only the very last one may be torn.
     // A readable record behind the bad place means damage: never guess which snapshots exist.
     for (std::size_t at = end_ + 1; at + kCatalogHeaderSize <= bytes.size(); ++at) {
-        ByteReader reader(view.substr(at));
-        if (reader.get<std::uint32_t>() != kCatalogMagic) continue;
-        auto length = reader.get<std::uint32_t>();
-        auto sum = reader.get<std::uint64_t>();
-        if (length <= view.size() - at - kCatalogHeaderSize &&
-            payload_checksum(view.substr(at + kCatalogHeaderSize, length), at) == sum)
+        if (record_at(view, at))
             return error_of(ErrorKind::kDiffArea, EIO,
                             "the catalog of snapshots is damaged at offset " +
                                 std::to_string(end_) +
@@ -368,6 +377,27 @@ std::vector<Epoch> Catalog::unfinished_deletions() const {
 void Catalog::raise_last_epoch(Epoch epoch) {
     std::unique_lock lock(mutex_);
     last_epoch_ = std::max(last_epoch_, epoch);
+}
+
+Result<std::optional<std::uint64_t>> Catalog::damaged_at() const {
+    using Offset = std::optional<std::uint64_t>;
+    std::shared_lock lock(mutex_);
+    if (!file_.valid()) return Offset{};
+    struct stat status {};
+    if (fstat(file_.get(), &status) != 0)
+        return errno_error(errno, "reading the size of the catalog");
+    auto size = std::min(end_, static_cast<std::uint64_t>(status.st_size));
+    UMBRA_ASSIGN(std::string bytes, read_whole(file_.get(), static_cast<std::size_t>(size)));
+    std::uint64_t at = 0;
+    while (auto payload = record_at(bytes, at)) at += kCatalogHeaderSize + payload->size();
+    return at < end_ ? Offset{at} : Offset{};
+}
+
+Result<void> Catalog::write_anew() {
+    std::unique_lock lock(mutex_);
+    if (read_only_ || !file_.valid())
+        return errno_error(EROFS, "writing the catalog of snapshots anew");
+    return rewrite();
 }
 
 std::string Catalog::free_token(std::int64_t now) const {

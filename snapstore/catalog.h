@@ -22,6 +22,10 @@ struct Hold {
     std::string reason;
     std::optional<std::int64_t> expires;  // seconds since 1970, UTC
     bool operator==(const Hold&) const = default;
+    bool in_force(std::int64_t now) const { return !expires || *expires > now; }
+    bool ends_before(const Hold& other) const {
+        return expires && (!other.expires || *expires < *other.expires);
+    }
 };
 
 struct Snapshot {
@@ -79,6 +83,11 @@ class Catalog {
     void set_change_hook(std::function<void(std::uint64_t)> hook) {
         change_hook_ = std::move(hook);
     }
+
+    // Reads the file again: the offset of the first record that is not as it was written.
+    Result<std::optional<std::uint64_t>> damaged_at() const;
+    // Writes the file anew from what is in memory.
+    Result<void> write_anew();
 
     // A free token for this moment: later than every token there is, in the first free second.
     std::string free_token(std::int64_t now) const;

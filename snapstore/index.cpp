@@ -12,6 +12,8 @@
 #include <rocksdb/write_buffer_manager.h>
 #include <sys/stat.h>
 
+#include <mutex>
+
 #include "snapstore/bytes.h"
 #include "snapstore/keys.h"
 
@@ -152,10 +154,21 @@ rocksdb::ReadOptions within_prefix() {
 }  // namespace
 
 struct Index::Implementation {
+    std::function<void(const Error&)> on_damage;
+    std::once_flag damage_told;
     std::string path;
     std::unique_ptr<rocksdb::DB> database;
     rocksdb::WriteOptions write_options;
     bool created = false;
+
+    // The error of something that was asked of the open index.
+    tl::unexpected<Error> failed(const rocksdb::Status& status, std::string_view what) {
+        auto error = index_error(status, what);
+        // A full filesystem is no damage; a table that is gone or cannot be read is.
+        bool damaged = status.IsCorruption() || (status.IsIOError() && !status.IsNoSpace());
+        if (damaged && on_damage) std::call_once(damage_told, [&] { on_damage(error.value()); });
+        return error;
+    }
 
     std::unique_ptr<rocksdb::Iterator> iterator() {
         return std::unique_ptr<rocksdb::Iterator>(database->NewIterator(within_prefix()));
@@ -175,6 +188,7 @@ Result<std::unique_ptr<Index>> Index::open(const Options& options) {
     std::unique_ptr<Index> index(new Index);
     auto& implementation = *index->implementation_;
     implementation.path = options.path;
+    implementation.on_damage = options.on_damage;
     implementation.write_options.disableWAL = true;
     rocksdb::DB* database = nullptr;
     auto status =
@@ -214,7 +228,7 @@ Result<std::optional<std::pair<Epoch, std::string>>> Index::seek(const std::stri
     auto iterator = implementation_->iterator();
     iterator->Seek(key);
     if (!iterator->Valid()) {
-        if (!iterator->status().ok()) return index_error(iterator->status(), "seeking");
+        if (!iterator->status().ok()) return implementation_->failed(iterator->status(), "seeking");
         return std::optional<std::pair<Epoch, std::string>>{};
     }
     std::string_view found = view(iterator->key());
@@ -227,7 +241,8 @@ Result<Epoch> Index::previous(const std::string& prefix, const std::string& key)
     auto iterator = implementation_->iterator();
     iterator->SeekForPrev(key);
     if (!iterator->Valid()) {
-        if (!iterator->status().ok()) return index_error(iterator->status(), "seeking back");
+        if (!iterator->status().ok())
+            return implementation_->failed(iterator->status(), "seeking back");
         return Epoch{0};
     }
     std::string_view found = view(iterator->key());
@@ -280,7 +295,7 @@ Result<std::optional<ObjectId>> Index::object_with_attributes(std::uint64_t inod
         ++wanted.generation;
     }
     if (!iterator->status().ok())
-        return index_error(iterator->status(), "looking for an inode number");
+        return implementation_->failed(iterator->status(), "looking for an inode number");
     return found;
 }
 
@@ -319,7 +334,8 @@ Result<std::vector<std::optional<IndexedBlock>>> Index::blocks(ObjectId object, 
         if (block >= first + count) break;
         iterator->Seek(extent_key(object, block, from));
     }
-    if (!iterator->status().ok()) return index_error(iterator->status(), "seeking extents");
+    if (!iterator->status().ok())
+        return implementation_->failed(iterator->status(), "seeking extents");
     return result;
 }
 
@@ -330,7 +346,8 @@ Result<void> Index::for_each_content(ObjectId object, Epoch from,
         if (!visit(
                 decode_content_value(*key_epoch(view(iterator->key())), view(iterator->value()))))
             break;
-    if (!iterator->status().ok()) return index_error(iterator->status(), "seeking contents");
+    if (!iterator->status().ok())
+        return implementation_->failed(iterator->status(), "seeking contents");
     return {};
 }
 
@@ -349,7 +366,59 @@ Result<void> Index::for_each_entry(
         any = true;
         visit(last, decode_entry_value(epoch, view(iterator->value())));
     }
-    if (!iterator->status().ok()) return index_error(iterator->status(), "seeking entries");
+    if (!iterator->status().ok())
+        return implementation_->failed(iterator->status(), "seeking entries");
+    return {};
+}
+
+namespace {
+
+// No value: a birth or a note, which do not speak of the log.
+std::optional<IndexedItem> decode_item(std::string_view key, std::string_view value) {
+    const auto object = key_object(key);
+    const auto epoch = key_epoch(key);
+    if (!object || !epoch) return std::nullopt;
+    IndexedItem item;
+    item.key = key;
+    item.kind = static_cast<KeyKind>(key.front());
+    item.object = *object;
+    item.epoch = *epoch;
+    ByteReader reader(value);
+    switch (item.kind) {
+        case KeyKind::kEntry:
+            item.name = entry_key_name(key).value_or("");
+            item.entry = decode_entry_value(*epoch, value);
+            return item;
+        case KeyKind::kAttributes:
+            item.attributes = {*epoch, get_place(reader)};
+            return item;
+        case KeyKind::kContent:
+            item.content = decode_content_value(*epoch, value);
+            return item;
+        case KeyKind::kExtent:
+            item.block_number = extent_key_block(key).value_or(0);
+            item.block = decode_block_value(*epoch, value);
+            return item;
+        default:
+            return std::nullopt;
+    }
+}
+
+}  // namespace
+
+Result<void> Index::for_each_item(const std::string& key,
+                                  const std::function<bool(const IndexedItem&)>& visit) {
+    rocksdb::ReadOptions everything;
+    everything.total_order_seek = true;
+    everything.fill_cache = false;
+    everything.readahead_size = 1 << 20;
+    const std::unique_ptr<rocksdb::Iterator> iterator(
+        implementation_->database->NewIterator(everything));
+    for (iterator->Seek(key); iterator->Valid(); iterator->Next()) {
+        const auto item = decode_item(view(iterator->key()), view(iterator->value()));
+        if (item && !visit(*item)) break;
+    }
+    if (!iterator->status().ok()) return implementation_->failed(iterator->status(), "reading it");
     return {};
 }
 
@@ -357,7 +426,7 @@ Result<std::optional<Epoch>> Index::birth(ObjectId object) {
     std::string value;
     auto status = implementation_->database->Get({}, birth_key(object), &value);
     if (status.IsNotFound()) return std::optional<Epoch>{};
-    if (!status.ok()) return index_error(status, "reading a birth");
+    if (!status.ok()) return implementation_->failed(status, "reading a birth");
     return std::optional(ByteReader(value).get<Epoch>());
 }
 
@@ -381,7 +450,8 @@ Result<Epoch> Index::previous_covering_content(ObjectId object, std::uint64_t bl
             decode_content_value(*key_epoch(view(iterator->key())), view(iterator->value()));
         if (content.tail_block <= block) return content.epoch;
     }
-    if (!iterator->status().ok()) return index_error(iterator->status(), "seeking contents back");
+    if (!iterator->status().ok())
+        return implementation_->failed(iterator->status(), "seeking contents back");
     return Epoch{0};
 }
 Result<Epoch> Index::previous_block_epoch(ObjectId object, std::uint64_t block, Epoch before) {
@@ -393,7 +463,7 @@ Result<Epoch> Index::previous_block_epoch(ObjectId object, std::uint64_t block, 
 Result<void> Index::write(IndexBatch& batch) {
     auto status = implementation_->database->Write(implementation_->write_options,
                                                    &batch.implementation_->batch);
-    if (!status.ok()) return index_error(status, "writing");
+    if (!status.ok()) return implementation_->failed(status, "writing");
     return {};
 }
 
@@ -401,7 +471,7 @@ Result<AppliedPosition> Index::applied() {
     std::string value;
     auto status = implementation_->database->Get({}, meta_key(kAppliedName), &value);
     if (status.IsNotFound()) return AppliedPosition{};
-    if (!status.ok()) return index_error(status, "reading the applied position");
+    if (!status.ok()) return implementation_->failed(status, "reading the applied position");
     ByteReader reader(value);
     AppliedPosition position;
     position.file = reader.get<std::uint64_t>();
@@ -416,7 +486,7 @@ Result<void> Index::flush() {
     auto status = database.Flush(rocksdb::FlushOptions());
     // After an error (a full filesystem, say) it refuses until it is told to go on.
     if (!status.ok() && database.Resume().ok()) status = database.Flush(rocksdb::FlushOptions());
-    if (!status.ok()) return index_error(status, "flushing");
+    if (!status.ok()) return implementation_->failed(status, "flushing");
     return {};
 }
 
@@ -436,7 +506,7 @@ Result<void> Index::clear() {
     if (status.ok()) status = database.Flush(rocksdb::FlushOptions());
     if (status.ok())
         status = database.CompactRange(rocksdb::CompactRangeOptions(), nullptr, nullptr);
-    if (!status.ok()) return index_error(status, "clearing");
+    if (!status.ok()) return implementation_->failed(status, "clearing");
     return {};
 }
 

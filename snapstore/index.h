@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "snapstore/keys.h"
 #include "snapstore/log_format.h"
 #include "snapstore/object_id.h"
 #include "snapstore/result.h"
@@ -43,6 +44,20 @@ struct IndexedBlock {
     std::uint64_t checksum = 0;
 };
 
+// One key of the index with what it says: exactly one of the last four counts, by its kind.
+struct IndexedItem {
+    std::string key;
+    KeyKind kind{};                  // kAttributes, kContent, kEntry or kExtent
+    ObjectId object;                 // of an entry: its directory
+    std::string name;                // of an entry
+    std::uint64_t block_number = 0;  // of an extent
+    Epoch epoch = 0;
+    IndexedEntry entry;
+    IndexedAttributes attributes;
+    IndexedContent content;
+    IndexedBlock block;
+};
+
 // Where in the log the index has got to.
 struct AppliedPosition {
     std::uint64_t file = 0;
@@ -60,6 +75,8 @@ class Index {
         // compactions.
         std::function<Epoch()> oldest_snapshot;
         bool read_only = false;
+        // Called once, when RocksDB first reports damage, from any thread that asked it something.
+        std::function<void(const Error&)> on_damage{};
     };
     static Result<std::unique_ptr<Index>> open(const Options& options);
     // Removes all files of an index.
@@ -96,6 +113,11 @@ class Index {
     // block); 0: none.
     Result<Epoch> previous_covering_content(ObjectId object, std::uint64_t block, Epoch before);
     Result<Epoch> previous_block_epoch(ObjectId object, std::uint64_t block, Epoch before);
+
+    // Everything that speaks of the log, in the order of keys, from `key` on (empty: from the
+    // first), until `visit` returns false. Reads past the cache: for whoever reads all of it.
+    Result<void> for_each_item(const std::string& key,
+                               const std::function<bool(const IndexedItem&)>& visit);
 
     Result<void> write(IndexBatch& batch);
     Result<AppliedPosition> applied();

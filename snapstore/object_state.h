@@ -35,10 +35,11 @@ class ObjectState {
     void add_blocks(std::uint64_t first, std::uint64_t end) {
         for (std::uint64_t block = first; block < end; ++block) blocks.add(block);
         added_ += end - first;
-        if (added_ < kForgetAfter) return;
+        if (added_ < kLookAfter) return;
+        added_ = 0;
+        if (estimated_bytes() < kMostBytes) return;
         blocks = Roaring64Map();  // bounded memory: from here on the index is asked
         blocks_complete = false;
-        added_ = 0;
     }
 
     // Forgets what was known for an older snapshot. Birth is looked up again.
@@ -51,8 +52,18 @@ class ObjectState {
     }
 
    private:
-    static constexpr std::uint64_t kForgetAfter = 1 << 20;  // blocks; at most about 2 MiB of bitmap
-    std::uint64_t added_ = 0;
+    static constexpr std::uint64_t kLookAfter = 1 << 14;  // blocks
+    static constexpr std::size_t kMostBytes = 2 << 20;
+
+    // Serialised, a block that is far from any other takes some twenty bytes; in memory it takes
+    // a bitmap of its own.
+    std::size_t estimated_bytes() const {
+        const std::size_t bytes = blocks.getSizeInBytes();
+        const bool scattered = bytes > 4 * blocks.cardinality();
+        return scattered ? 12 * bytes : bytes;
+    }
+
+    std::uint64_t added_ = 0;  // since the size was looked at
 };
 
 // Thread-safe; its own mutexes are leaves. An entry somebody holds is never dropped, so that there

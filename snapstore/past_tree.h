@@ -66,6 +66,8 @@ class PastTree {
     // Reads up to buffer.size() bytes at offset; short only at the end of the file.
     Result<std::size_t> read(const PastFile& file, std::uint64_t offset,
                              std::span<std::byte> buffer);
+    // Does any of it still come from the live (or limbo) object rather than from records?
+    Result<bool> needs_object(const PastFile& file);
     // SEEK_DATA or SEEK_HOLE; ENXIO as lseek(2).
     Result<std::uint64_t> seek(const PastFile& file, std::uint64_t offset, int whence);
 

@@ -195,6 +195,19 @@ Result<std::size_t> PastTree::read(const PastFile& file, std::uint64_t offset,
     return buffer.size();
 }
 
+Result<bool> PastTree::needs_object(const PastFile& file) {
+    constexpr std::uint64_t kStep = 1024;  // blocks looked at together
+    std::uint64_t total = (file.size + kBlockSize - 1) / kBlockSize;
+    for (std::uint64_t first = 0; first < total; first += kStep) {
+        std::uint64_t count = std::min(kStep, total - first);
+        UMBRA_ASSIGN(auto sources, find_sources(*core_, file.id, snapshot_, first, count));
+        if (sources.empty()) return true;
+        for (const auto& source : sources)
+            if (source.source == Source::kLive) return true;
+    }
+    return false;
+}
+
 Result<std::uint64_t> PastTree::seek(const PastFile& file, std::uint64_t offset, int whence) {
     if (offset >= file.size) return errno_only(ENXIO);
     constexpr std::uint64_t kStep = 1024;  // blocks looked at together

@@ -1,9 +1,13 @@
 // Bringing a volume back after any end: the log's tail is checked and cut where a crash tore it,
 // and the index is brought up to the log's end, or rebuilt from it whole.
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
 
 #include "snapstore/log_format.h"
 #include "snapstore/volume_core.h"
+#include "snapstore/volume_files.h"
 
 namespace umbra {
 
@@ -133,6 +137,14 @@ Result<AppliedPosition> settle_tail(VolumeCore& core) {
 std::optional<AppliedPosition> open_index(VolumeCore& core, const Index::Options& options,
                                           const std::optional<AppliedPosition>& log_end,
                                           std::string& why) {
+    if (core.rebuild_index) {
+        why = "it was asked for";
+        return std::nullopt;
+    }
+    if (faccessat(core.diff_area.get(), kRebuildMarkName, F_OK, 0) == 0) {
+        why = "damage was found in it";
+        return std::nullopt;
+    }
     auto opened = Index::open(options);
     if (!opened) {
         why = opened.error().text();
@@ -157,6 +169,29 @@ std::optional<AppliedPosition> open_index(VolumeCore& core, const Index::Options
     return *applied;
 }
 
+// The index is whole again, and durably so before that is forgotten.
+Result<void> forget_rebuild_mark(VolumeCore& core) {
+    if (faccessat(core.diff_area.get(), kRebuildMarkName, F_OK, 0) != 0) return {};
+    UMBRA_TRY(core.index->flush());
+    if (unlinkat(core.diff_area.get(), kRebuildMarkName, 0) != 0 && errno != ENOENT)
+        return errno_error(errno, std::string("removing ") + kRebuildMarkName);
+    return {};
+}
+
+Result<void> rebuild_index(VolumeCore& core, const Index::Options& options,
+                           const std::string& why) {
+    core.tell(EventId::kIndexRebuilt,
+              core.rebuild_index
+                  ? "the index is rebuilt from the undo log, as was asked for"
+                  : "the index could not be used (" + why + "); it is rebuilt from the undo log");
+    core.index.reset();
+    UMBRA_TRY(Index::destroy(options.path));
+    UMBRA_ASSIGN(core.index, Index::open(options));
+    core.index_damage_told = false;
+    UMBRA_TRY(replay_from(core, AppliedPosition{}));
+    return forget_rebuild_mark(core);
+}
+
 }  // namespace
 
 Result<void> recover_log_and_index(VolumeCore& core, const std::string& index_path,
@@ -169,20 +204,17 @@ Result<void> recover_log_and_index(VolumeCore& core, const std::string& index_pa
     options.path = index_path;
     options.memory_bytes = memory_bytes;
     options.oldest_snapshot = [catalog = core.catalog.get()] { return catalog->oldest(); };
+    options.on_damage = [&core](const Error& error) { core.index_is_damaged(error.text()); };
     std::string why;
     auto from = open_index(core, options, log_end, why);
-    if (!from) {
-        core.tell(EventId::kIndexRebuilt,
-                  "the index could not be used (" + why + "); it is rebuilt from the undo log");
-        core.index.reset();
-        UMBRA_TRY(Index::destroy(index_path));
-        UMBRA_ASSIGN(core.index, Index::open(options));
-        from = AppliedPosition{};
-    }
+    if (!from) return rebuild_index(core, options, why);
     // A file that was removed as unneeded may have been the newest: its sequence is not given out
     // again.
     core.log->raise_sequence(from->file);
-    return replay_from(core, *from);
+    auto replayed = replay_from(core, *from);
+    if (!replayed && core.index_damage_told)
+        return rebuild_index(core, options, replayed.error().text());
+    return replayed;
 }
 
 }  // namespace umbra

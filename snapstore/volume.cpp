@@ -5,10 +5,10 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdlib>
 #include <mutex>
 #include <shared_mutex>
+#include <span>
 
 #include "snapstore/bytes.h"
 #include "snapstore/reclaim.h"
@@ -24,10 +24,6 @@ namespace {
 
 constexpr int kOpenDirectory = O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW;
 
-std::int64_t now_seconds() {
-    return std::chrono::duration_cast<std::chrono::seconds>(
-               std::chrono::system_clock::now().time_since_epoch())
-        .count();
 }
 
 Result<void> open_diff_area(VolumeCore& core, const VolumeConfig& config) {
@@ -61,8 +57,18 @@ Result<void> open_diff_area(VolumeCore& core, const VolumeConfig& config) {
 // What is left by a volume that was closed cleanly, and taken away while it is open.
 struct CleanMark {
     std::uint64_t limbo_bytes = 0;
-    std::optional<struct timespec> closed;  // older versions did not say
+    struct timespec closed {};
 };
+
+std::string format_clean_mark(const CleanMark& mark) {
+    std::string bytes = ByteWriter()
+                            .put(mark.limbo_bytes)
+                            .put(static_cast<std::int64_t>(mark.closed.tv_sec))
+                            .put(static_cast<std::uint32_t>(mark.closed.tv_nsec))
+                            .take();
+    const std::uint64_t sum = checksum(std::as_bytes(std::span(bytes)));
+    return bytes + ByteWriter().put(sum).take();
+}
 
 std::optional<CleanMark> take_clean_mark(const VolumeCore& core) {
     auto text = read_small_file(core.diff_area.get(), kCleanMarkName);
@@ -73,24 +79,19 @@ std::optional<CleanMark> take_clean_mark(const VolumeCore& core) {
     ByteReader reader(*text);
     CleanMark mark;
     mark.limbo_bytes = reader.get<std::uint64_t>();
-    if (!reader.at_end()) {
-        mark.closed.emplace();
-        mark.closed->tv_sec = reader.get<std::int64_t>();
-        mark.closed->tv_nsec = reader.get<std::uint32_t>();
-    }
-    if (!reader.ok() || !reader.at_end()) return {};
+    mark.closed.tv_sec = reader.get<std::int64_t>();
+    mark.closed.tv_nsec = reader.get<std::uint32_t>();
+    // A damaged one is none: everything is looked at as after an unclean end.
+    if (!reader.ok() || *text != format_clean_mark(mark)) return {};
     return mark;
 }
 
 void leave_clean_mark(const VolumeCore& core) {
-    struct timespec now {};
-    clock_gettime(CLOCK_REALTIME, &now);
-    ByteWriter mark;
-    mark.put(core.limbo->bytes())
-        .put(static_cast<std::int64_t>(now.tv_sec))
-        .put(static_cast<std::uint32_t>(now.tv_nsec));
+    CleanMark mark{core.limbo->bytes(), {}};
+    clock_gettime(CLOCK_REALTIME, &mark.closed);
     // Without it the next open only takes longer.
-    static_cast<void>(write_small_file(core.diff_area.get(), kCleanMarkName, mark.take()));
+    static_cast<void>(
+        write_small_file(core.diff_area.get(), kCleanMarkName, format_clean_mark(mark)));
 }
 
 // SHARE/.umbra/sequence: the catalog's sequence number in decimal, of fixed width, as last seen by
@@ -236,8 +237,7 @@ Result<void> open_history(VolumeCore& core, std::uint64_t memory_bytes) {
         core.tell(EventId::kUncleanEnd, "share '" + core.identity.share +
                                             "' was not closed cleanly; its history is checked");
     UMBRA_ASSIGN(std::int64_t last_append, last_append_seconds(core));
-    const std::optional<struct timespec> ended =
-        mark ? mark->closed : unclean_end(core, last_append);
+    const struct timespec ended = mark ? mark->closed : unclean_end(core, last_append);
     std::string index_path = "/proc/self/fd/" + std::to_string(core.index_directory.get());
     UMBRA_TRY(recover_log_and_index(core, index_path, memory_bytes / 4 * 3, clean));
     if (clean) {
@@ -257,7 +257,7 @@ Result<void> open_history(VolumeCore& core, std::uint64_t memory_bytes) {
     core.newest = core.catalog->newest();
     UMBRA_ASSIGN(std::uint64_t index_bytes, core.index->disk_bytes());
     core.index_bytes = index_bytes;
-    if (ended && core.newest.load() != 0) look_for_outside_changes(core, *ended, opened);
+    if (core.newest.load() != 0) look_for_outside_changes(core, ended, opened);
     if (core.read_only) return {};
     core.deferred = std::make_unique<DeferredWrites>(
         *core.log, memory_bytes / 16, [&core] { return core.check_owner(); },
@@ -275,6 +275,34 @@ Result<void> open_history(VolumeCore& core, std::uint64_t memory_bytes) {
         UMBRA_TRY(core.catalog->finish_delete(epoch));
     }
     return {};
+}
+
+// A clock that was set back must not make a snapshot look older than the one before it: then it was
+// created when its token says, which is later than every other.
+void keep_order(const Catalog& catalog, Snapshot& snapshot) {
+    auto before = catalog.find(catalog.newest());
+    auto token_time = parse_token(snapshot.token);
+    if (!before || !token_time) return;
+    auto moment = [](const struct timespec& time) { return std::pair(time.tv_sec, time.tv_nsec); };
+    if (moment(before->created) < moment(snapshot.created)) return;
+    snapshot.created = {};
+    snapshot.created.tv_sec = *token_time;
+}
+
+std::string until_text(const Hold& hold) {
+    if (!hold.expires) return "until it is released";
+    std::string text = format_token(*hold.expires);  // @GMT-2027.01.31-00.00.00
+    return "until " + text.substr(5, 4) + "-" + text.substr(10, 2) + "-" + text.substr(13, 2) +
+           " " + text.substr(16, 2) + ":" + text.substr(19, 2) + ":" + text.substr(22, 2) + " UTC";
+}
+
+// The holds that count now, for a message.
+std::string reasons_of(const Snapshot& snapshot, std::int64_t now) {
+    std::string text;
+    for (const auto& hold : snapshot.holds)
+        if (hold.in_force(now))
+            text += (text.empty() ? "'" : ", '") + hold.reason + "' " + until_text(hold);
+    return text;
 }
 
 tl::unexpected<Error> no_snapshot(const std::string& what) {
@@ -309,6 +337,9 @@ Result<std::unique_ptr<Volume>> Volume::open(const OpenOptions& options,
                                              std::function<void(const Event&)> announce) {
     auto core = std::make_unique<VolumeCore>();
     core->read_only = options.read_only;
+    core->rebuild_index = options.rebuild_index;
+    core->clock = options.clock;
+    core->trusted_start = core->clock.wall().tv_sec - core->clock.steady_seconds();
     core->announce = std::move(announce);
     core->identity.share = options.share;
     UMBRA_ASSIGN(core->mount, LiveMount::open(options.share));
@@ -409,7 +440,7 @@ Result<Snapshot> Volume::create_snapshot(const SnapshotOptions& options) {
         // The cut: no change is in flight while the epoch is raised, and none is deferred.
         std::unique_lock cut(core_->gate);
         core_->settle_all();
-        clock_gettime(CLOCK_REALTIME, &snapshot.created);
+        snapshot.created = core_->clock.wall();
         snapshot.epoch = core_->epoch.load() + 1;
         core_->epoch = snapshot.epoch;
         core_->newest = snapshot.epoch;
@@ -420,6 +451,7 @@ Result<Snapshot> Volume::create_snapshot(const SnapshotOptions& options) {
     // The live files have what was deferred: that it is applied must be as durable as that.
     if (durable) durable = core_->log->sync_all();
     snapshot.token = core_->catalog->free_token(snapshot.created.tv_sec);
+    keep_order(*core_->catalog, snapshot);
     if (durable) durable = core_->catalog->add(snapshot);
     if (!durable) {
         std::unique_lock cut(core_->gate);
@@ -442,11 +474,10 @@ Result<void> Volume::delete_snapshot(Epoch epoch) {
     std::lock_guard lock(core_->snapshot_mutex);
     auto snapshot = core_->catalog->find(epoch);
     if (!snapshot) return no_snapshot(std::to_string(epoch));
-    if (snapshot->held(now_seconds()))
+    if (std::int64_t now = core_->hold_time(); snapshot->held(now))
         return error_of(ErrorKind::kRefused, EBUSY,
-                        "snapshot " + snapshot->token + " is held (" +
-                            snapshot->holds.front().reason +
-                            "); release it first ('umbra snapshot release')");
+                        "snapshot " + snapshot->token + " is held: " + reasons_of(*snapshot, now) +
+                            "; release it first ('umbra snapshot release')");
     UMBRA_TRY(core_->delete_snapshot_locked(*snapshot));
     core_->tell(EventId::kSnapshotDeleted, describe(*snapshot) + " is deleted");
     return {};
@@ -457,10 +488,19 @@ Result<Snapshot> Volume::hold(Epoch epoch, const Hold& hold) {
     std::lock_guard lock(core_->snapshot_mutex);
     auto snapshot = core_->catalog->find(epoch);
     if (!snapshot) return no_snapshot(std::to_string(epoch));
+    std::int64_t now = core_->hold_time();
+    for (const auto& known : snapshot->holds)
+        if (known.reason == hold.reason && known.in_force(now) && hold.ends_before(known))
+            return error_of(ErrorKind::kRefused, EBUSY,
+                            "snapshot " + snapshot->token + " is held ('" + known.reason + "') " +
+                                until_text(known) +
+                                ", and a hold is never made shorter; release it "
+                                "('umbra snapshot release'), or give another reason");
     std::erase_if(snapshot->holds, [&](const Hold& known) { return known.reason == hold.reason; });
     snapshot->holds.push_back(hold);
     UMBRA_TRY(core_->catalog->set_holds(epoch, snapshot->holds));
-    core_->tell(EventId::kSnapshotHeld, describe(*snapshot) + " is held (" + hold.reason + ")");
+    core_->tell(EventId::kSnapshotHeld,
+                describe(*snapshot) + " is held ('" + hold.reason + "') " + until_text(hold));
     return *snapshot;
 }
 
@@ -480,6 +520,14 @@ Result<Snapshot> Volume::release(Epoch epoch, const std::string& reason) {
     core_->tell(EventId::kSnapshotReleased,
                 describe(*snapshot) + " is released" + (reason.empty() ? "" : " (" + reason + ")"));
     return *snapshot;
+}
+
+Result<ScrubSlice> Volume::scrub(const std::string& cursor) {
+    if (core_->without_diff_area)
+        return error_of(ErrorKind::kDiffArea, ENOENT,
+                        "share '" + core_->identity.share +
+                            "' is open without its diff area; attach it and mount again");
+    return scrub_slice(*core_, cursor);
 }
 
 Result<Snapshot> Volume::find_snapshot(const std::string& token_or_label) const {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "snapstore/catalog.h"
+#include "snapstore/clock.h"
 #include "snapstore/event.h"
 #include "snapstore/history.h"
 #include "snapstore/live_tree.h"
@@ -17,6 +18,7 @@
 #include "snapstore/ownership.h"
 #include "snapstore/past_tree.h"
 #include "snapstore/result.h"
+#include "snapstore/scrub.h"
 #include "snapstore/size_limit.h"
 
 namespace umbra {
@@ -38,6 +40,8 @@ struct OpenOptions {
     bool read_only = false;
     std::uint64_t memory_bytes = 128ull << 20;
     Ownership::Options ownership{};
+    bool rebuild_index = false;  // forget the index and make it anew from the log
+    Clock clock{};
 };
 
 struct SpaceUse {
@@ -112,6 +116,8 @@ class Volume {
     Result<Snapshot> create_snapshot(const SnapshotOptions& options);
     // Deletes and gives the space back. kRefused when held. kNotFound when it does not exist.
     Result<void> delete_snapshot(Epoch snapshot);
+    // A hold with a reason that there is already may last longer than that, but no shorter:
+    // kRefused.
     Result<Snapshot> hold(Epoch snapshot, const Hold& hold);
     // Removes the holds with this reason, or all when it is empty.
     Result<Snapshot> release(Epoch snapshot, const std::string& reason);
@@ -159,6 +165,10 @@ class Volume {
 
     // Bytes that deleting this snapshot alone would give back.
     Result<std::uint64_t> exclusive_bytes(Epoch snapshot) const;
+
+    // Looks for damage in the diff area, one slice after the other (snapstore/scrub.h). Everything
+    // goes on meanwhile.
+    Result<ScrubSlice> scrub(const std::string& cursor);
 
     // Called before every cut, outside all locks that a change takes: hands over what the kernel
     // still holds dirty.

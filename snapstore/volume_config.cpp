@@ -7,8 +7,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <iomanip>
+#include <span>
 #include <sstream>
 
+#include "snapstore/log_format.h"
 #include "snapstore/unique_fd.h"
 
 namespace umbra {
@@ -49,6 +52,27 @@ Result<std::string> uuid_of(const toml::table& table, const std::string& where) 
     return *uuid;
 }
 
+// The last line of area.toml: a comment with the XXH3 of all bytes before it, so that no flipped
+// bit changes a limit. Whoever edits the file by hand takes that line away.
+constexpr std::string_view kChecksumLine = "# checksum ";
+
+std::string checksum_line(std::string_view text) {
+    auto sum = checksum(std::as_bytes(std::span(text)));
+    std::ostringstream line;
+    line << kChecksumLine << std::hex << std::setw(16) << std::setfill('0') << sum << "\n";
+    return line.str();
+}
+
+Result<void> check_checksum(const std::string& text, const std::string& where) {
+    // A flipped bit in "# checksum" itself makes it a comment like any other, and harms nothing.
+    auto begin = text.rfind(kChecksumLine);
+    if (begin == std::string::npos) return {};
+    if (text.substr(begin) == checksum_line(std::string_view(text).substr(0, begin))) return {};
+    return unreadable(where,
+                      "its checksum is wrong (if you have edited it, take the line '# checksum' "
+                      "away)");
+}
+
 std::string format_table(const toml::table& table) {
     std::ostringstream out;
     out << table << "\n";
@@ -86,6 +110,7 @@ Result<VolumeConfig> parse_volume_config(const std::string& text, const std::str
 
 Result<AreaConfig> parse_area_config(const std::string& text, const std::string& where) {
     UMBRA_ASSIGN(auto table, parse_versioned(text, where));
+    UMBRA_TRY(check_checksum(text, where));
     AreaConfig config;
     UMBRA_ASSIGN(config.uuid, uuid_of(table, where));
     auto limit = parse_size_limit(table["max_size"].value_or(std::string()));
@@ -106,10 +131,11 @@ std::string format_volume_config(const VolumeConfig& config) {
 }
 
 std::string format_area_config(const AreaConfig& config) {
-    return format_table(toml::table{{"format", kVolumeFormat},
-                                    {"uuid", config.uuid},
-                                    {"max_size", config.max_size.text()},
-                                    {"on_full", on_full_name(config.on_full)}});
+    std::string text = format_table(toml::table{{"format", kVolumeFormat},
+                                                {"uuid", config.uuid},
+                                                {"max_size", config.max_size.text()},
+                                                {"on_full", on_full_name(config.on_full)}});
+    return text + checksum_line(text);
 }
 
 Result<void> check_event_command(const std::string& command) {

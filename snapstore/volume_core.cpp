@@ -4,24 +4,15 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <mutex>
 #include <shared_mutex>
 #include <thread>
 
 #include "snapstore/reclaim.h"
+#include "snapstore/volume_config.h"
+#include "snapstore/volume_files.h"
 
 namespace umbra {
-
-namespace {
-
-std::int64_t now_seconds() {
-    return std::chrono::duration_cast<std::chrono::seconds>(
-               std::chrono::system_clock::now().time_since_epoch())
-        .count();
-}
-
-}  // namespace
 
 std::string describe(const Snapshot& snapshot) {
     return "snapshot " + snapshot.token +
@@ -32,6 +23,17 @@ void VolumeCore::hide_traces(ObjectId object, struct stat& status) const {
     // Directories count their subdirectories on ext4 and XFS (btrfs always says 1): .umbra is one
     // in the root.
     if (object == mount.root_id && status.st_nlink > 2) --status.st_nlink;
+}
+
+void VolumeCore::index_is_damaged(const std::string& why) const {
+    if (index_damage_told.exchange(true)) return;
+    // Where even that cannot be written the next open finds the damage by itself.
+    if (!read_only)
+        static_cast<void>(write_small_file(diff_area.get(), kRebuildMarkName, why + "\n"));
+    tell(EventId::kRecordDamaged,
+         "the index of the diff area " + identity.diff_area + " is damaged (" + why +
+             "); what it cannot tell answers EIO until it is made anew from the undo log: unmount "
+             "and mount again");
 }
 
 void VolumeCore::note_growth(std::uint64_t bytes) {
@@ -60,7 +62,7 @@ Result<void> VolumeCore::make_room(std::uint64_t deletions_seen, bool by_limit, 
                             "; delete snapshots or give it more space ('umbra storage resize')");
     };
     if (space.on_full() == OnFull::kRefuse) return full("its policy is to refuse");
-    std::int64_t now = now_seconds();
+    std::int64_t now = hold_time();
     for (const auto& snapshot : catalog->snapshots()) {
         if (snapshot.held(now)) continue;
         tell(EventId::kSnapshotEvicted, "the diff area " + identity.diff_area + " is full: " +

@@ -4,6 +4,7 @@
 // ObjectState::mutex -> undo log, index, limbo, catalog, each a leaf for us.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <functional>
@@ -40,6 +41,14 @@ class VolumeCore {
     mutable std::mutex settings_mutex;  // a leaf; guards identity.on_event and volume.toml
     std::unique_ptr<EventLog> events;   // null where nothing is written
 
+    bool rebuild_index = false;  // asked for
+    Clock clock;
+    // Now, for judging whether a hold has run out: a clock that is set ahead meanwhile ends none.
+    std::int64_t hold_time() const {
+        return std::min<std::int64_t>(clock.wall().tv_sec, trusted_start + clock.steady_seconds());
+    }
+    std::int64_t trusted_start = 0;  // wall clock minus steady clock, when the volume was opened
+
     LiveMount mount;
     mutable DirectoryCache directories;  // of it
     UniqueFd control_directory;          // SHARE/.umbra through the live mount
@@ -74,6 +83,7 @@ class VolumeCore {
     std::function<void()> lost_hook;
     std::atomic<std::uint64_t> deletions{0};
     std::atomic<std::uint64_t> index_bytes{0};  // as last measured
+    mutable std::atomic<bool> index_damage_told{false};
 
     // Called, on the thread that made the change and without any lock, with the time that the
     // author of a change is to wait; without a hook that thread waits itself. Set before the first
@@ -95,6 +105,10 @@ class VolumeCore {
 
     // To be asked before anything is written: kRefused with EIO where another host has the volume.
     Result<void> check_owner() const { return ownership->check(); }
+
+    // The index is damaged, as somebody who asked it has noticed: said once, and the next open
+    // makes it anew from the log.
+    void index_is_damaged(const std::string& why) const;
 
     // What has been written to an object (to all) is in its live file when it returns.
     void settle(ObjectId object) const {

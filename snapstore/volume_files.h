@@ -24,6 +24,8 @@ inline constexpr const char* kLogDirectoryName = "log";                // in the
 inline constexpr const char* kIndexDirectoryName = "index";            // in the diff area
 inline constexpr const char* kCatalogFileName = "catalog.ulog";        // in DIFF_AREA/log
 inline constexpr const char* kReserveName = "reserve";  // in the diff area: set aside
+inline constexpr const char* kRebuildMarkName =
+    "rebuild-index";  // in the diff area: the next open makes the index anew
 inline constexpr const char* kCleanMarkName = "clean";  // in the diff area: closed cleanly
 
 // DIFF_AREA/log/EPOCH-SEQUENCE.ulog, both in hexadecimal with fixed width, so that names sort by

@@ -13,13 +13,14 @@ _umbra() {
         [init]='--diff-area --max-size --on-full --on-event'
         [mount]='--foreground --read-only --wait --take-over -o'
         [umount]='' [status]='--json'
-        ['snapshot create']='--label --hold --json' ['snapshot list']='--json'
-        ['snapshot delete']='--oldest --all' ['snapshot hold']='--reason --for'
+        ['snapshot create']='--label --hold --for --until --json' ['snapshot list']='--json'
+        ['snapshot delete']='--oldest --all' ['snapshot hold']='--reason --for --until'
         ['snapshot release']='--reason' ['snapshot diff']='--json'
         [versions]='--json' [restore]='--from --to --dry-run --json'
         ['storage show']='--json'
         [events]='--follow --after --json' [set]='--json'
         ['storage resize']='--max-size --on-full --evict --dry-run --json'
+        ['storage scrub']='--json' ['storage rebuild-index']=''
     )
     COMPREPLY=()
 
@@ -27,7 +28,7 @@ _umbra() {
     for ((i = 1; i < COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
         case $word in
-            --from | --to | --label | --hold | --reason | --for | --wait | --diff-area | --max-size | --on-full | --on-event | --after | -o)
+            --from | --to | --label | --hold | --reason | --for | --until | --wait | --diff-area | --max-size | --on-full | --on-event | --after | -o)
                 i=$((i + 1))
                 continue
                 ;;
@@ -53,13 +54,13 @@ _umbra() {
             mapfile -t COMPREPLY < <(compgen -d -- "$current")
             return
             ;;
-        --label | --hold | --reason | --for | --wait | --max-size | --on-event | --after) return ;;
+        --label | --hold | --reason | --for | --until | --wait | --max-size | --on-event | --after) return ;;
         *)
             case $command in
                 '') words='init mount umount status snapshot versions restore storage events set' ;;
                 set) ((position == 0)) || words='on-event' ;;
                 snapshot) words='create list delete hold release diff' ;;
-                storage) words='show resize' ;;
+                storage) words='show resize scrub rebuild-index' ;;
                 'snapshot delete' | 'snapshot hold' | 'snapshot release' | 'snapshot diff')
                     ((position == 0)) || words=$(_umbra_snapshots "$share")
                     ;;

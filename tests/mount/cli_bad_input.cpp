@@ -128,23 +128,33 @@ TEST_SUITE("bad input") {
         UMBRA_NEEDS_MOUNTS();
         Ground ground;
         const std::string share = ground.share.string();
-        for (const Arguments& arguments :
-             std::vector<Arguments>{{},
-                                    {"nonsense"},
-                                    {"snapshot"},
-                                    {"snapshot", "nonsense"},
-                                    {"init"},
-                                    {"mount"},
-                                    {"mount", share, "a", "b"},
-                                    {"mount", share, "--nonsense"},
-                                    {"mount", share, "-o", "nonsense"},
-                                    {"mount", share, "-o", "memory=1"},
-                                    {"mount", share, "--wait", "soon"},
-                                    {"mount", share, "--wait", "-1"},
-                                    {"restore", share},
-                                    {"init", share, "--on-full", "panic"},
-                                    {"snapshot", "hold", share, "T", "--for", "ever"},
-                                    {"mount", ""}}) {
+        for (const Arguments& arguments : std::vector<Arguments>{
+                 {},
+                 {"nonsense"},
+                 {"snapshot"},
+                 {"snapshot", "nonsense"},
+                 {"init"},
+                 {"mount"},
+                 {"mount", share, "a", "b"},
+                 {"mount", share, "--nonsense"},
+                 {"mount", share, "-o", "nonsense"},
+                 {"mount", share, "-o", "memory=1"},
+                 {"mount", share, "--wait", "soon"},
+                 {"mount", share, "--wait", "-1"},
+                 {"restore", share},
+                 {"init", share, "--on-full", "panic"},
+                 {"snapshot", "hold", share, "T", "--for", "ever"},
+                 {"snapshot", "hold", share, "T", "--until", "tomorrow"},
+                 {"snapshot", "hold", share, "T", "--until", "2027-02-31"},
+                 {"snapshot", "hold", share, "T", "--until", "2027-02-01T25:00"},
+                 {"snapshot", "hold", share, "T", "--until", "2027-02-01T1:00"},
+                 {"snapshot", "hold", share, "T", "--until", "2027-02-01+99"},
+                 {"snapshot", "hold", share, "T", "--until", "2001-01-01"},
+                 {"snapshot", "hold", share, "T", "--until", "2199-01-01", "--for", "1d"},
+                 {"storage", "scrub"},
+                 {"storage", "scrub", share, "more"},
+                 {"storage", "rebuild-index"},
+                 {"mount", ""}}) {
             ground.refused(arguments, 2);
         }
     }

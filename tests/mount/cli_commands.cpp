@@ -217,6 +217,101 @@ TEST_SUITE("commands") {
         });
     }
 
+    TEST_CASE("deletion guard: what is held stays, and every command says why and until when") {
+        UMBRA_NEEDS_MOUNTS();
+        Ground ground;
+        UmbraMount mount(ground.share);
+        mounted_and_not(mount, [&] {
+            const std::string first =
+                trim_end(must_umbra({"snapshot", "create", ground.name, "--hold", "audit",
+                                     "--until", "2199-12-31T23:00Z"}));
+            const std::string second = trim_end(must_umbra({"snapshot", "create", ground.name}));
+            const std::string third = trim_end(must_umbra({"snapshot", "create", ground.name}));
+            CHECK(must_umbra({"snapshot", "hold", ground.name, third, "--reason", "law"}) == "");
+            CHECK(json_of({"snapshot", "list", ground.name})[0].at("holds").at(0).at("expires") ==
+                  "2199-12-31T23:00:00Z");
+            // Shorter is refused, longer is not.
+            const auto shorter = umbra({"snapshot", "hold", ground.name, first, "--reason", "audit",
+                                        "--until", "2199-12-31T21:00-01:00"});
+            CHECK(shorter.exit_code == 4);
+            CHECK(shorter.err.find("shorter") != std::string::npos);
+            CHECK(must_umbra({"snapshot", "hold", ground.name, first, "--reason", "audit",
+                              "--until", "2200-01-01T01:00:00+01:00"}) == "");
+            CHECK(json_of({"snapshot", "list", ground.name})[0].at("holds").at(0).at("expires") ==
+                  "2200-01-01T00:00:00Z");
+
+            const auto named = umbra({"snapshot", "delete", ground.name, first, third});
+            CHECK(named.exit_code == 4);
+            const auto all = umbra({"snapshot", "delete", ground.name, "--all"});
+            CHECK(all.exit_code == 4);
+            CHECK(all.out == "");
+            CHECK(all.err.find("snapshot " + first) != std::string::npos);
+            CHECK(all.err.find("'audit' until 2200-01-01 00:00:00 UTC") != std::string::npos);
+            CHECK(all.err.find("snapshot " + third) != std::string::npos);
+            CHECK(all.err.find("'law' until it is released") != std::string::npos);
+            CHECK(all.err.find(second) == std::string::npos);
+            const json left = json_of({"snapshot", "list", ground.name});
+            REQUIRE(left.size() == 2);
+            CHECK(left[0].at("token") == first);
+            CHECK(left[1].at("token") == third);
+            if (mount.mounted()) {
+                CHECK(::rmdir(mount.snapshot_path(first).c_str()) == -1);
+                CHECK(errno == EBUSY);
+                CHECK(fs::exists(mount.snapshot_path(first)));
+            }
+            CHECK(must_umbra({"snapshot", "release", ground.name, first}) == "");
+            CHECK(must_umbra({"snapshot", "release", ground.name, third}) == "");
+            CHECK(must_umbra({"snapshot", "delete", ground.name, "--all"}) == "");
+        });
+    }
+
+    TEST_CASE("storage scrub and rebuild-index, mounted and not") {
+        UMBRA_NEEDS_MOUNTS();
+        Ground ground;
+        UmbraMount mount(ground.share);
+        const std::string token = mount.create_snapshot();
+        ground.change();
+        const Tree then = capture(mount.snapshot_path(token));
+        mounted_and_not(mount, [&] {
+            CHECK(must_umbra({"storage", "scrub", ground.name}).ends_with(", no damage\n"));
+            const json whole = json_of({"storage", "scrub", ground.name});
+            CHECK(whole.at("bytes").get<std::uint64_t>() > 0);
+            CHECK(whole.at("findings").empty());
+            const auto rebuilt = umbra({"storage", "rebuild-index", ground.name});
+            CHECK(rebuilt.exit_code == (mount.mounted() ? 4 : 0));
+            if (mount.mounted()) CHECK(rebuilt.err.find("unmount it first") != std::string::npos);
+            if (!mount.mounted()) CHECK(rebuilt.err == "");
+        });
+        CHECK(compare(then, capture(mount.snapshot_path(token))).empty());
+        mount.unmount();
+        fs::path damaged;
+        for (const auto& entry : fs::directory_iterator(ground.share / ".umbra" / "diff" / "log")) {
+            const std::string bytes = read_file(entry.path());
+            const std::size_t place = bytes.find("first version");
+            if (place == std::string::npos) continue;
+            std::fstream file(entry.path(), std::ios::in | std::ios::out | std::ios::binary);
+            file.seekp(static_cast<std::streamoff>(place));
+            file.put('F');
+            damaged = entry.path();
+        }
+        REQUIRE(!damaged.empty());
+        mount.mount();
+        mounted_and_not(mount, [&] {
+            const auto text = umbra({"storage", "scrub", ground.name});
+            CHECK(text.exit_code == 5);
+            CHECK(text.out.find("/docs/report in " + token) != std::string::npos);
+            CHECK(text.out.find("log/" + damaged.filename().string() + " at offset ") !=
+                  std::string::npos);
+            const auto as_json = umbra({"storage", "scrub", ground.name, "--json"});
+            CHECK(as_json.exit_code == 5);
+            const json finding = json::parse(as_json.out).at("findings").at(0);
+            CHECK(finding.at("path") == "docs/report");
+            CHECK(finding.at("snapshots") == json::array({token}));
+            CHECK(finding.at("file") == "log/" + damaged.filename().string());
+            CHECK(finding.at("offset").is_number());
+        });
+    }
+
     TEST_CASE("diff names what changed, with sizes in JSON") {
         UMBRA_NEEDS_MOUNTS();
         Ground ground;

@@ -11,90 +11,14 @@
 
 #include "snapstore/log_format.h"
 #include "snapstore/volume_files.h"
+#include "tests/support/random.h"
+#include "tests/unit/damage_helpers.h"
 #include "tests/unit/volume_fixture.h"
 
 using namespace umbra;
 using namespace umbra::test;
 
 namespace fs = std::filesystem;
-
-namespace {
-
-std::vector<fs::path> log_files(TestVolume& volume) {
-    std::vector<fs::path> files;
-    for (const auto& entry : fs::directory_iterator(volume.area() + "/" + kLogDirectoryName))
-        if (entry.path().filename() != kCatalogFileName) files.push_back(entry.path());
-    std::sort(files.begin(), files.end());
-    return files;
-}
-
-void flip(const fs::path& path, std::uint64_t offset, int bit) {
-    UniqueFd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC));
-    unsigned char byte = 0;
-    REQUIRE(::pread(fd.get(), &byte, 1, static_cast<off_t>(offset)) == 1);
-    byte = static_cast<unsigned char>(byte ^ (1 << bit));
-    REQUIRE(::pwrite(fd.get(), &byte, 1, static_cast<off_t>(offset)) == 1);
-}
-
-std::uint64_t find_in(const fs::path& path, const std::string& text) {
-    std::ifstream file(path, std::ios::binary);
-    std::string bytes((std::istreambuf_iterator<char>(file)), {});
-    return bytes.find(text);
-}
-
-// Two snapshots with changes of all kinds in both epochs.
-std::vector<Epoch> prepare(TestVolume& volume) {
-    volume.make_directory("d");
-    for (int i = 0; i < 6; ++i)
-        volume.put("d/file" + std::to_string(i), noise(60'000 + 1000 * static_cast<std::size_t>(i),
-                                                       static_cast<std::uint64_t>(i)));
-    std::vector<Epoch> epochs;
-    for (int round = 0; round < 2; ++round) {
-        epochs.push_back(volume.snapshot().epoch);
-        for (int i = 0; i < 6; ++i)
-            volume.write("d/file" + std::to_string(i), 16384 * static_cast<std::uint64_t>(round),
-                         noise(30'000, static_cast<std::uint64_t>(100 + round)));
-        volume.rename("d/file" + std::to_string(round), "d/renamed" + std::to_string(round));
-        volume.put("d/file" + std::to_string(round), "new");
-        volume.truncate("d/file4", 20'000 - 5000 * static_cast<std::uint64_t>(round));
-    }
-    return epochs;
-}
-
-// Every name, attribute and block of `actual` that could be read is as in `expected`.
-std::string wrong_answers(const Picture& expected, PastTree past) {
-    std::string wrong;
-    for (const auto& [path, node] : expected) {
-        auto entry = past.resolve(path);
-        if (!entry) {
-            if (entry.error().code != EIO) wrong += path + ": " + entry.error().text() + "\n";
-            continue;
-        }
-        if (static_cast<std::uint64_t>(entry->status.st_size) != node.size ||
-            entry->status.st_mode != node.mode)
-            wrong += path + ": wrong attributes\n";
-        if (!S_ISREG(node.mode)) continue;
-        auto file = past.open(entry->id);
-        if (!file) {
-            if (file.error().code != EIO) wrong += path + ": open: " + file.error().text() + "\n";
-            continue;
-        }
-        for (std::size_t at = 0; at < node.content.size(); at += 16384) {
-            std::string block(std::min<std::size_t>(16384, node.content.size() - at), '\0');
-            auto count = past.read(*file, at, std::as_writable_bytes(std::span(block)));
-            if (!count) {
-                if (count.error().code != EIO || count.error().kind != ErrorKind::kDiffArea)
-                    wrong += path + ": read: " + count.error().text() + "\n";
-            } else if (*count != block.size() ||
-                       node.content.compare(at, block.size(), block) != 0) {
-                wrong += path + ": wrong data at " + std::to_string(at) + "\n";
-            }
-        }
-    }
-    return wrong;
-}
-
-}  // namespace
 
 TEST_SUITE("damage") {
     TEST_CASE("a flipped bit in preserved data makes that block EIO, and all else is right") {
@@ -247,6 +171,80 @@ TEST_SUITE("damage") {
         }
         volume.reopen();
         CHECK(volume.take_events().empty());
+    }
+
+    TEST_CASE(
+        "every kind of damage in every file of the index: nothing wrong, and repaired by itself") {
+        const std::uint64_t seed = announce_seed("damage of the index");
+        std::mt19937_64 random(seed);
+        TestVolume volume;
+        // Enough for several blocks of a table, so that not each is read by the open.
+        const auto name_of = [](int i) {
+            return "many/a name of some length " + std::to_string(i);
+        };
+        volume.make_directory("many");
+        for (int i = 0; i < 300; ++i) volume.put(name_of(i), "x");
+        auto epochs = prepare(volume);
+        for (int i = 0; i < 300; ++i) volume.remove(name_of(i));
+        auto first = volume.past_picture(epochs[0]), second = volume.past_picture(epochs[1]);
+        volume.close();
+        const fs::path index = volume.area() + "/" + kIndexDirectoryName;
+        const fs::path whole = volume.area() + "/whole";
+        fs::copy(index, whole, fs::copy_options::recursive);
+        std::vector<std::string> names;
+        for (const auto& entry : fs::directory_iterator(whole))
+            names.push_back(entry.path().filename());
+        std::sort(names.begin(), names.end());
+        REQUIRE(names.size() >= 5);
+        int later = 0;  // noticed after the open
+        for (const auto& name : names) {
+            const auto size = fs::file_size(whole / name);
+            for (int way = 0; way < with_soak(name.ends_with(".sst") ? 14 : 8); ++way) {
+                CAPTURE(name);
+                CAPTURE(way);
+                fs::remove_all(index);
+                fs::copy(whole, index, fs::copy_options::recursive);
+                if (way == 0) {
+                    fs::remove(index / name);
+                } else if (size > 0 && way < 3) {
+                    fs::resize_file(index / name, random() % size);
+                } else if (size > 0 && way < 4) {
+                    std::ofstream(index / name, std::ios::binary) << noise(size, random());
+                } else if (size > 0) {
+                    flip(index / name, random() % size, static_cast<int>(random() % 8));
+                }
+                volume.take_events();
+                auto opened = volume.try_open();
+                REQUIRE_MESSAGE(opened.has_value(), text_of(opened));
+                int damaged = 0, damaged_second = 0;
+                CHECK(wrong_answers(first, volume->past(epochs[0]), &damaged) == "");
+                CHECK(wrong_answers(second, volume->past(epochs[1]), &damaged_second) == "");
+                const auto findings = volume.scrub();
+                for (const auto& finding : findings) CHECK(finding.file == kIndexDirectoryName);
+                const bool hurt = damaged + damaged_second > 0 || !findings.empty();
+                if (hurt) {
+                    ++later;
+                    const auto events = volume.take_events();
+                    CHECK(std::find(events.begin(), events.end(), "record-damaged") !=
+                          events.end());
+                }
+                // What was noticed is repaired by the next open, and stays so.
+                volume.reopen();
+                const auto events = volume.take_events();
+                const bool rebuilt =
+                    std::find(events.begin(), events.end(), "index-rebuilt") != events.end();
+                if (hurt) CHECK(rebuilt);
+                int left = 0;
+                CHECK(wrong_answers(first, volume->past(epochs[0]), &left) == "");
+                CHECK(left == 0);
+                CHECK(wrong_answers(second, volume->past(epochs[1]), &left) == "");
+                CHECK(left == 0);
+                CHECK(volume.scrub().empty());
+                volume.close();
+            }
+        }
+        // Else the test would prove nothing.
+        CHECK(later > 0);
     }
 
     TEST_CASE("flipped bits in the index are found, or do no harm") {

@@ -35,6 +35,7 @@ Result<void> TestVolume::try_open(bool read_only) {
     options.share = share();
     options.read_only = read_only;
     options.memory_bytes = options_.memory;
+    options.clock = options_.clock;
     auto opened = Volume::open(options, [this](const Event& event) {
         if (event.severity() == Severity::kInformation) return;
         std::lock_guard lock(events_mutex_);
@@ -43,6 +44,18 @@ Result<void> TestVolume::try_open(bool read_only) {
     if (!opened) return forward_error(opened);
     volume_ = std::move(*opened);
     return {};
+}
+
+std::vector<ScrubFinding> TestVolume::scrub() {
+    std::vector<ScrubFinding> all;
+    std::string cursor;
+    do {
+        auto slice = must(volume_->scrub(cursor));
+        CHECK(slice.done_bytes <= slice.total_bytes);
+        all.insert(all.end(), slice.findings.begin(), slice.findings.end());
+        cursor = slice.cursor;
+    } while (!cursor.empty());
+    return all;
 }
 
 void TestVolume::open(bool read_only) { must(try_open(read_only)); }

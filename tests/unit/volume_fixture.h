@@ -40,6 +40,7 @@ class TestVolume {
         OnFull on_full = OnFull::kEvict;
         bool outside_area = false;  // the diff area beside the share rather than in it
         std::uint64_t memory = 16ull << 20;
+        Clock clock{};
         std::optional<std::string> place;  // where to put share and area; default: memory
     };
     TestVolume() : TestVolume(Options{}) {}
@@ -85,6 +86,9 @@ class TestVolume {
         return picture_of_directory(share());
     }
     Picture past_picture(Epoch epoch) { return picture_of_past(volume_->past(epoch)); }
+
+    // All that a scrub finds.
+    std::vector<ScrubFinding> scrub();
 
     std::uint64_t used_bytes() { return must(volume_->space_use()).used_bytes(); }
 
