@@ -243,12 +243,13 @@ Result<void> open_history(VolumeCore& core, std::uint64_t memory_bytes) {
     if (clean) {
         core.limbo->set_bytes(mark->limbo_bytes);
     } else {
-        UMBRA_TRY(core.limbo->recover());
         // What a killed daemon left in the kernel's caches counts as durable from here on.
         UMBRA_TRY(core.limbo->sync());
         if (syncfs(core.log_directory.get()) != 0)
             return errno_error(errno, "syncing the diff area");
         UMBRA_TRY(recover_deferred_writes(core, last_append));
+        // Afterwards, since a name taken away dates its file as if somebody had changed it.
+        UMBRA_TRY(core.limbo->recover());
     }
     // Epochs of records without a catalog entry (a cut that a crash interrupted) are not given out
     // again.
