@@ -1,10 +1,11 @@
 // The list of snapshots, read from a file of any bytes, or of records with right checksums and any
 // contents; and used afterwards.
+#include "snapstore/catalog.h"
+
 #include <fcntl.h>
 #include <unistd.h>
 
 #include "snapstore/bytes.h"
-#include "snapstore/catalog.h"
 #include "snapstore/log_format.h"
 #include "snapstore/unique_fd.h"
 #include "snapstore/volume_files.h"

@@ -124,8 +124,8 @@ std::vector<std::string> seeds() {
     add(kStorageScrub, {{"cursor", "index 4500 0 0"}});
     add(kShutdown, json::object());
     list.push_back("<" + encode_result(1, {{"a", 1}}));
-    list.push_back("<" + encode_error(1, RpcCode::kMethodFailed,
-                                      Error{EBUSY, ErrorKind::kRefused, "held"}));
+    list.push_back(
+        "<" + encode_error(1, RpcCode::kMethodFailed, Error{EBUSY, ErrorKind::kRefused, "held"}));
     return list;
 }
 

@@ -1,5 +1,5 @@
-// The reader of the undo log, with files of any bytes: walking, checking, decoding every payload. And
-// that of the list of snapshots.
+// The reader of the undo log, with files of any bytes: walking, checking, decoding every payload.
+// And that of the list of snapshots.
 #include <fcntl.h>
 
 #include "snapstore/attributes.h"

@@ -1,5 +1,5 @@
-// A whole volume whose log has records of any contents: opening it (which replays them), reading the
-// snapshot, looking for damage, deleting.
+// A whole volume whose log has records of any contents: opening it (which replays them), reading
+// the snapshot, looking for damage, deleting.
 #include <sys/stat.h>
 
 #include <memory>

@@ -50,8 +50,7 @@ std::string record(const RecordHeader& prototype, const std::string& payload,
                    std::uint64_t offset) {
     RecordHeader header = prototype;
     header.payload_length = static_cast<std::uint32_t>(payload.size());
-    header.length =
-        static_cast<std::uint32_t>(align_record(kRecordHeaderSize + payload.size()));
+    header.length = static_cast<std::uint32_t>(align_record(kRecordHeaderSize + payload.size()));
     header.payload_checksum =
         checksum(std::as_bytes(std::span(payload)).first(header.checked_length));
     std::string bytes = encode_record_header(header, kLogSequence, offset) + payload;
@@ -158,7 +157,10 @@ std::string seed_of_log_file(std::uint64_t inode, std::uint32_t generation) {
     add(RecordType::kRedo, encode_redo_head(5) + "new bytes");
     add(RecordType::kApplied, encode_applied({kLogSequence, 4096}));
     add(RecordType::kDead, "");
-    seed += std::string("\0\x08" "garbage.", 10);
+    seed += std::string(
+        "\0\x08"
+        "garbage.",
+        10);
     add(RecordType::kContent, encode_content({1}));
     return seed;
 }
