@@ -10,6 +10,7 @@
 #include <map>
 
 #include "snapstore/keys.h"
+#include "snapstore/locate.h"
 #include "snapstore/log_format.h"
 #include "snapstore/moment.h"
 #include "snapstore/volume_config.h"
@@ -145,6 +146,10 @@ class Slice {
     // The path of the item's object (of an entry: of that name) in one of these snapshots.
     std::optional<std::string> path_of(const IndexedItem& item,
                                        const std::vector<Snapshot>& concerned);
+    std::optional<std::string> path_in(Epoch snapshot, const Location& place);
+    // Where the object is now, if it was there at the snapshot as well: for damaged attributes,
+    // which would have told.
+    std::optional<Location> live_location(ObjectId object, Epoch snapshot);
     std::optional<std::string> path_by_entries(ObjectId object);
     Moment& moment(Epoch epoch);
     void add(ScrubFinding finding, const std::vector<Snapshot>& concerned);
@@ -239,18 +244,32 @@ std::optional<std::string> Slice::path_of(const IndexedItem& item,
                                           const std::vector<Snapshot>& concerned) {
     if (item.object == core_.mount.root_id && item.kind != KeyKind::kEntry) return "";
     for (auto snapshot = concerned.rbegin(); snapshot != concerned.rend(); ++snapshot) {
-        Moment& then = moment(snapshot->epoch);
         Location place{item.object, item.name};
         if (item.kind != KeyKind::kEntry) {
-            auto found = then.location_of(item.object);
-            if (!found || !*found) continue;
-            place = **found;
+            auto found = moment(snapshot->epoch).location_of(item.object);
+            auto location = found && *found ? *found : live_location(item.object, snapshot->epoch);
+            if (!location) continue;
+            place = *location;
         }
-        auto directory = then.path_of(place.parent);
-        if (directory && *directory)
-            return (*directory)->empty() ? place.name : **directory + "/" + place.name;
+        if (auto path = path_in(snapshot->epoch, place)) return path;
     }
     return item.kind == KeyKind::kEntry ? std::nullopt : path_by_entries(item.object);
+}
+
+std::optional<std::string> Slice::path_in(Epoch snapshot, const Location& place) {
+    auto directory = moment(snapshot).path_of(place.parent);
+    if (!directory || !*directory) return std::nullopt;
+    return (*directory)->empty() ? place.name : **directory + "/" + place.name;
+}
+
+std::optional<Location> Slice::live_location(ObjectId object, Epoch snapshot) {
+    auto fd = core_.mount.open_object(object, O_PATH | O_NOFOLLOW);
+    if (!fd) return std::nullopt;
+    Location location = locate(core_.mount, object, fd->get());
+    if (!location.known()) return std::nullopt;
+    auto record = core_.index->entry(location.parent, location.name, snapshot);
+    if (!record || (*record && (*record)->object != object)) return std::nullopt;
+    return location;
 }
 
 // --- settings and the list of snapshots

@@ -247,6 +247,25 @@ TEST_SUITE("damage") {
         CHECK(later > 0);
     }
 
+    TEST_CASE("a bit that flips in the mark of a clean end changes no accounting") {
+        TestVolume volume;
+        volume.put("file", noise(50'000, 1));
+        volume.snapshot();
+        volume.remove("file");
+        const auto used = must(volume->space_use()).limbo_bytes;
+        volume.close();
+        const fs::path mark = volume.area() + "/" + kCleanMarkName;
+        for (std::uint64_t place = 0; place < 16; ++place) {
+            flip(mark, place, static_cast<int>(place % 8));
+            volume.open();
+            CHECK(must(volume->space_use()).limbo_bytes == used);
+            CHECK(volume.take_events() == std::vector<std::string>{"unclean-end"});
+            volume.reopen();
+            CHECK(volume.take_events().empty());
+            volume.close();
+        }
+    }
+
     TEST_CASE("flipped bits in the index are found, or do no harm") {
         std::mt19937_64 random(5);
         for (int round = 0; round < 20; ++round) {

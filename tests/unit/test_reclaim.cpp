@@ -243,8 +243,10 @@ TEST_SUITE("reclaim") {
         CHECK(must(volume->release(snapshot.epoch, "backup")).holds.size() == 2);
         CHECK(volume->release(snapshot.epoch, "backup").error().kind == ErrorKind::kNotFound);
         CHECK(volume->delete_snapshot(snapshot.epoch).error().kind == ErrorKind::kRefused);
-        // The same reason again replaces the expiry.
-        CHECK(must(volume->hold(snapshot.epoch, {"second", 1000})).holds.size() == 2);
+        // The same reason again replaces the end, but by no earlier one.
+        CHECK(volume->hold(snapshot.epoch, {"second", 1000}).error().kind == ErrorKind::kRefused);
+        CHECK(must(volume->hold(snapshot.epoch, {"past", 2000})).holds.size() == 2);
+        CHECK(must(volume->release(snapshot.epoch, "second")).holds.size() == 1);
         must(volume->delete_snapshot(snapshot.epoch));
         CHECK(volume->delete_snapshot(snapshot.epoch).error().kind == ErrorKind::kNotFound);
         CHECK(volume->hold(snapshot.epoch, {"late", std::nullopt}).error().kind ==
