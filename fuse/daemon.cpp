@@ -75,10 +75,11 @@ Result<std::unique_ptr<Volume>> open_volume(const DaemonOptions& options,
         if (event) event(happened);
     };
     // What happens before the volume is open.
-    const auto announce_early = [&](EventId id, std::string message) {
+    const auto record = [&](EventId id, std::string message) {
         Event event{id, std::move(message)};
         if (!options.read_only) static_cast<void>(EventLog::append_to(options.share, event));
-        announce(event);
+        sink.take(event);
+        return event;
     };
     const auto deadline = std::chrono::steady_clock::now() + options.wait;
     bool said = false;
@@ -98,18 +99,24 @@ Result<std::unique_ptr<Volume>> open_volume(const DaemonOptions& options,
         const bool missing =
             !volume && volume.error().kind == ErrorKind::kDiffArea && volume.error().code == ENOENT;
         if (!missing) {
-            if (volume && said)
-                announce_early(EventId::kAreaAppeared, "the diff area of share '" + options.share +
-                                                           "' is there now, with its history");
+            if (volume && said) {
+                Event appeared{EventId::kAreaAppeared, "the diff area of share '" + options.share +
+                                                           "' is there now, with its history"};
+                (*volume)->record(appeared);
+                sink.take(appeared);
+            }
             if (!volume && volume.error().kind == ErrorKind::kDiffArea)
-                announce_early(EventId::kAreaRefused, volume.error().text());
+                record(EventId::kAreaRefused, volume.error().text());
             return volume;
         }
         if (std::chrono::steady_clock::now() >= deadline) {
-            announce_early(EventId::kAreaMissing, volume.error().text());
+            record(EventId::kAreaMissing, volume.error().text());
             return volume;
         }
-        if (!said) announce_early(EventId::kWaitingForArea, volume.error().text());
+        if (!said) {
+            const Event waiting = record(EventId::kWaitingForArea, volume.error().text());
+            if (report.event) report.event(waiting);
+        }
         said = true;
         if (!keep_waiting(report, signals)) return volume;
     }

@@ -12,7 +12,7 @@ namespace umbra {
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
+using SteadyClock = std::chrono::steady_clock;
 
 constexpr auto kLookEvery = std::chrono::milliseconds(250);
 constexpr auto kMeasureIndexEvery = std::chrono::seconds(2);
@@ -129,7 +129,7 @@ Result<void> AreaSpace::look_closely() {
     bool limbo = false;
     {
         const std::lock_guard lock(mutex_);
-        const auto now = Clock::now();
+        const auto now = SteadyClock::now();
         limbo = now - limbo_measured_ >= kMeasureLimboEvery;
         if (limbo) limbo_measured_ = now;
     }
@@ -148,7 +148,7 @@ Result<void> AreaSpace::check(std::uint64_t bytes) const {
 }
 
 std::chrono::nanoseconds AreaSpace::after_change(std::uint64_t bytes) {
-    const auto now = Clock::now();
+    const auto now = SteadyClock::now();
     if (grown_.fetch_add(bytes, std::memory_order_relaxed) + bytes >= look_after_.load() ||
         now.time_since_epoch().count() >= next_look_.load(std::memory_order_relaxed)) {
         // Who finds another one looking goes on.
@@ -166,7 +166,7 @@ void AreaSpace::look() {
 
 void AreaSpace::look_locked() {
     const Room room = measure();
-    next_look_ = (Clock::now() + kLookEvery).time_since_epoch().count();
+    next_look_ = (SteadyClock::now() + kLookEvery).time_since_epoch().count();
     grown_ = 0;
     look_after_ = room.left() / kLookAfterPartOfRoom + 1;
     tell_fill(room);
@@ -176,7 +176,7 @@ void AreaSpace::look_locked() {
 
 AreaSpace::Room AreaSpace::measure() {
     measure_filesystem();
-    const auto now = Clock::now();
+    const auto now = SteadyClock::now();
     if (now - index_measured_ >= kMeasureIndexEvery) {
         index_measured_ = now;
         if (const auto index = core_.index->disk_bytes()) core_.index_bytes = *index;

@@ -24,8 +24,6 @@ namespace {
 
 constexpr int kOpenDirectory = O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW;
 
-}
-
 Result<void> open_diff_area(VolumeCore& core, const VolumeConfig& config) {
     std::string path = core.identity.diff_area;
     auto missing = [&](const std::string& why) {
