@@ -391,7 +391,7 @@ TEST_SUITE("commands") {
         CHECK(status.at("diff_area") == ground.name + "/.umbra/diff");
         CHECK(status.at("pid") == mount.daemon_pid());
         CHECK(status.at("snapshots") == 1);
-        CHECK(status.at("options") == "rw,writeback,memory=64M,noexec");
+        CHECK(status.at("options") == "rw,writeback,memory=64M,lease=60,noexec");
         CHECK(status.at("uuid").get<std::string>().size() == 36);
         CHECK(status.at("mounted_since").is_string());
         CHECK(status.at("space").at("limit_bytes").is_number_unsigned());

@@ -235,7 +235,7 @@ TEST_SUITE("mount options") {
         CHECK_FALSE(options.debug);
         CHECK(parsed("debug").debug);
         CHECK(parsed("").memory_bytes == 128u << 20);
-        CHECK(options.text() == "ro,writeback,memory=64M,noexec");
+        CHECK(options.text() == "ro,writeback,memory=64M,lease=60,noexec");
     }
 
     TEST_CASE("others are usage errors that change nothing") {

@@ -37,8 +37,7 @@ Result<void> TestVolume::try_open(bool read_only) {
     options.memory_bytes = options_.memory;
     options.clock = options_.clock;
     auto opened = Volume::open(options, [this](const Event& event) {
-        // That a volume was not closed cleanly is known to the test that does so.
-        if (event.severity() == Severity::kInformation || event.id == EventId::kUncleanEnd) return;
+        if (event.severity() == Severity::kInformation) return;
         std::lock_guard lock(events_mutex_);
         events_.push_back(event);
     });
@@ -166,9 +165,10 @@ std::vector<Event> TestVolume::take_event_list() {
     return std::exchange(events_, {});
 }
 
-std::vector<std::string> TestVolume::take_events() {
+std::vector<std::string> TestVolume::take_events(bool with_unclean_end) {
     std::vector<std::string> names;
-    for (const auto& event : take_event_list()) names.emplace_back(event.name());
+    for (const auto& event : take_event_list())
+        if (with_unclean_end || event.id != EventId::kUncleanEnd) names.emplace_back(event.name());
     return names;
 }
 

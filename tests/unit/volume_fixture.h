@@ -93,7 +93,8 @@ class TestVolume {
     std::uint64_t used_bytes() { return must(volume_->space_use()).used_bytes(); }
 
     // Names of the events since the last call.
-    std::vector<std::string> take_events();
+    // Names; that a volume was not closed cleanly is known to the test that does so.
+    std::vector<std::string> take_events(bool with_unclean_end = false);
     std::vector<Event> take_event_list();
 
    private:
