@@ -261,6 +261,8 @@ class PowerTest {
                 ++torn_tails_;
             } else if (line.find("it is rebuilt from the undo log") != std::string::npos) {
                 ++rebuilt_;
+            } else if (line.find("was not closed cleanly") != std::string::npos) {
+                continue;
             } else {
                 return "umbra mount said: " + line + "\n";
             }
