@@ -136,7 +136,7 @@ Result<void> UndoLog::write_all(int fd, std::vector<struct iovec> parts, std::ui
         auto count = static_cast<int>(std::min<std::size_t>(parts.size() - at, 512));
         ssize_t written = pwritev(fd, parts.data() + at, count, static_cast<off_t>(offset));
         if (written < 0 && errno == EINTR) continue;
-        if (written < 0) return append_error(errno, active_->name());
+        if (written < 0) return failure(append_error(errno, active_->name()));
         offset += static_cast<std::uint64_t>(written);
         auto left = static_cast<std::size_t>(written);
         while (at < parts.size() && left >= parts[at].iov_len) left -= parts[at++].iov_len;
@@ -285,8 +285,16 @@ Result<void> UndoLog::sync_file(LogFile& file) {
     // trusted.
     int code = errno;
     failed_ = true;
-    return error_of(ErrorKind::kDiffArea, code,
-                    "syncing undo log file " + file.name() + ": " + Error{code, {}, {}}.text());
+    return failure(
+        error_of(ErrorKind::kDiffArea, code,
+                 "syncing undo log file " + file.name() + ": " + Error{code, {}, {}}.text()));
+}
+
+tl::unexpected<Error> UndoLog::failure(tl::unexpected<Error> error) {
+    if (error.value().kind != ErrorKind::kNeedsSpace && options_.failing &&
+        !failure_told_.exchange(true))
+        options_.failing(error.value());
+    return error;
 }
 
 Result<void> UndoLog::wait_durable(LogPosition position) {

@@ -66,6 +66,9 @@ class UndoLog {
         std::string volume_uuid;
         std::uint64_t max_file_bytes = 256ull << 20;
         bool read_only = false;
+        // Called once, from any thread and perhaps holding locks, when writing or syncing fails for
+        // another reason than space.
+        std::function<void(const Error&)> failing{};
     };
     static Result<std::unique_ptr<UndoLog>> open(const Options& options);
     ~UndoLog();
@@ -155,10 +158,12 @@ class UndoLog {
     Result<void> finish_active();          // append_mutex_ held
     Result<void> write_all(int fd, std::vector<struct iovec> parts, std::uint64_t offset);
     Result<void> sync_file(LogFile& file);
+    tl::unexpected<Error> failure(tl::unexpected<Error> error);
     void extend_ahead(int fd);  // append_mutex_ held
 
     Options options_;
     std::atomic<bool> failed_{false};
+    std::atomic<bool> failure_told_{false};
     std::atomic<std::uint64_t> estimated_bytes_{0};
 
     std::mutex append_mutex_;

@@ -221,6 +221,12 @@ Result<void> open_history(VolumeCore& core, std::uint64_t memory_bytes) {
     options.directory = core.log_directory.get();
     options.volume_uuid = core.identity.uuid;
     options.read_only = core.read_only;
+    options.failing = [&core](const Error& error) {
+        core.tell(EventId::kAreaFailed,
+                  "the diff area " + core.identity.diff_area + " fails (" + error.text() +
+                      "): changes that must preserve something get an error, reading goes on; "
+                      "repair it and mount again");
+    };
     UMBRA_ASSIGN(core.log, UndoLog::open(options));
     int limbo = openat(core.control_directory.get(), kLimboDirectoryName, kOpenDirectory);
     if (limbo < 0)

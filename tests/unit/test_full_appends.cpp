@@ -26,6 +26,7 @@ namespace {
 std::atomic<bool> counting{false};
 std::atomic<int> appends{0};
 std::atomic<int> full_from{0};  // the first append that finds no space; 0: none does
+std::atomic<int> failing_with{ENOSPC};
 std::atomic<bool> torn{false};  // it then writes a part of what it should
 
 bool is_full() {
@@ -42,7 +43,7 @@ extern "C" ssize_t pwritev(int fd, const struct iovec* parts, int count, off_t o
     static const auto real = reinterpret_cast<Function>(dlsym(RTLD_NEXT, "pwritev"));
     if (!is_full()) return real(fd, parts, count, offset);
     if (torn.exchange(false)) return real(fd, parts, 1, offset);
-    errno = ENOSPC;
+    errno = failing_with.load();
     return -1;
 }
 
@@ -221,6 +222,27 @@ TEST_SUITE("full appends") {
             story.volume().reopen();
             REQUIRE(story.flaws() == "");
         }
+    }
+
+    TEST_CASE("a diff area that fails is told of once; changes get its error, reading goes on") {
+        Story story(seed_of_run(), OnFull::kEvict);
+        story.volume().take_events();
+        failing_with = EIO;
+        {
+            const FullDisk disk(1, false);
+            int failed = 0;
+            story.run([&](int code) {
+                CHECK(code == EIO);
+                return ++failed < 3;
+            });
+            CHECK(failed == 3);
+            CHECK(story.volume().take_events() == std::vector<std::string>{"diff-area-failed"});
+            CHECK(story.flaws() == "");
+        }
+        failing_with = ENOSPC;
+        CHECK(story.missing().empty());  // nothing is evicted for it
+        story.volume().reopen();
+        CHECK(story.flaws() == "");
     }
 
     TEST_CASE("evict, throttle: no space at any append: one oldest goes, never a held one") {
