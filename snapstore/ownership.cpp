@@ -287,6 +287,7 @@ OwnerRecord Ownership::record() const {
 
 void Ownership::set_hooks(std::function<void(const OwnerRecord&)> lost,
                           std::function<void(const Error&)> failing) {
+    const std::lock_guard lock(mutex_);
     lost_hook_ = std::move(lost);
     failing_hook_ = std::move(failing);
 }
@@ -313,6 +314,8 @@ Result<void> Ownership::renew() {
     std::optional<OwnerRecord> lost_to;
     Result<void> renewed;
     bool newly_failing = false;
+    std::function<void(const OwnerRecord&)> lost_hook;
+    std::function<void(const Error&)> failing_hook;
     {
         const std::lock_guard lock(mutex_);
         if (lost())
@@ -328,9 +331,11 @@ Result<void> Ownership::renew() {
         }
         newly_failing = !renewed && !lost_to && !failing_;
         failing_ = !renewed;
+        lost_hook = lost_hook_;
+        failing_hook = failing_hook_;
     }
-    if (lost_to && lost_hook_) lost_hook_(*lost_to);
-    if (newly_failing && failing_hook_) failing_hook_(renewed.error());
+    if (lost_to && lost_hook) lost_hook(*lost_to);
+    if (newly_failing && failing_hook) failing_hook(renewed.error());
     if (!renewed && !lost_to) {
         // As long as the lease runs nobody else may write.
         if (boot_nanoseconds() < valid_until_.load()) return {};

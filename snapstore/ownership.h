@@ -94,12 +94,12 @@ class Ownership {
     std::string share_;
     std::optional<OwnerRecord> former_;
     std::optional<OwnerRecord> taken_from_;
-    std::function<void(const OwnerRecord&)> lost_hook_;
-    std::function<void(const Error&)> failing_hook_;
     std::atomic<std::int64_t> valid_until_{0};  // by the clock that goes on while a machine sleeps
     std::atomic<bool> lost_{false};
 
     mutable std::mutex mutex_;  // guards what follows
+    std::function<void(const OwnerRecord&)> lost_hook_;
+    std::function<void(const Error&)> failing_hook_;
     OwnerRecord record_;
     bool failing_ = false;
     bool ending_ = false;

@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <thread>
@@ -345,6 +346,41 @@ TEST_SUITE("hosts") {
         CHECK(cluster.flaws(two) == "another number of snapshots; ");
         for (const auto& name : cluster.event_names()) CHECK(name != "record-damaged");
         two.must_umbra({"umount", cluster.share.string()});
+    }
+
+    TEST_CASE(
+        "who cannot renew his lease says so, refuses everything when it has run out, and goes on") {
+        UMBRA_NEEDS_MOUNTS();
+        const RamImage image(FilesystemType::Ext4);
+        MountOptions options;
+        options.mountpoint = make_folder(image, "place");
+        options.arguments = {"-o", "lease=3"};
+        const fs::path share = make_folder(image);
+        must_run({umbra_binary(), "init", share.string()});
+        UmbraMount mount(share, options);
+        write_file(mount.path() / "file", "before");
+        const std::string owner = (mount.share() / ".umbra" / "owner").string();
+        must_run({"chattr", "+i", owner});
+        const auto status_code = [&] {
+            struct stat status {};
+            return ::stat((mount.path() / "file").c_str(), &status) == 0 ? 0 : errno;
+        };
+        const auto drop = [&] { drop_kernel_caches(); };
+        CHECK(wait_until([&] {
+            drop();
+            return status_code() == EIO;
+        }));
+        const int fd = ::open((mount.path() / "new").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+        CHECK(fd < 0);
+        CHECK(errno == EIO);
+        std::ifstream log(mount.share() / ".umbra" / "events.jsonl");
+        const std::string told{std::istreambuf_iterator<char>(log), {}};
+        CHECK(told.find("lease-not-renewed") != std::string::npos);
+        must_run({"chattr", "-i", owner});
+        CHECK(wait_until([&] { return status_code() == 0; }));
+        write_file(mount.path() / "file", "after");
+        CHECK(contents_of(mount.path() / "file") == "after");
+        CHECK_FALSE(fs::exists(mount.path() / "new"));
     }
 
     TEST_CASE("a lease that is none") {
