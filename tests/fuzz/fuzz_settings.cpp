@@ -32,8 +32,8 @@ void run_one(std::span<const std::uint8_t> bytes) {
 
 std::vector<std::string> seeds() {
     const std::string uuid = "01234567-89ab-4cde-8f01-23456789abcd";
-    return {format_volume_config({uuid, "/some/where"}),
-            format_volume_config({uuid, ""}),
+    return {format_volume_config({uuid, "/some/where", "echo"}),
+            format_volume_config({uuid, "", ""}),
             format_area_config({uuid, {SizeLimit::Kind::kPercent, 10}, OnFull::kEvict}),
             format_area_config({uuid, {SizeLimit::Kind::kBytes, 1 << 30}, OnFull::kRefuse}),
             "20 GiB",

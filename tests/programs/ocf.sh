@@ -42,7 +42,7 @@ expect $NOT_RUNNING monitor
 expect $SUCCESS start
 [[ $(cat "$share/.snapshots/$token/file") == one ]] || fail "the snapshot is not as it was"
 
-sleep 1000 <"$share/file" &
+tail -f "$share/file" >/dev/null &
 user=$!
 expect $SUCCESS stop
 expect $NOT_RUNNING monitor
