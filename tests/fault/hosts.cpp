@@ -333,7 +333,9 @@ TEST_SUITE("hosts") {
         const std::uintmax_t log_before =
             fs::file_size(cluster.image.path() / "area" / "log" / "catalog.ulog");
         ::kill(zombie, SIGCONT);
-        CHECK(wait_until([&] { return !runs(zombie); }));
+        const bool ended = wait_until([&] { return !runs(zombie); });
+        CHECK(ended);
+        if (!ended) ::kill(zombie, SIGKILL);
         CHECK(writer.wait() != 0);  // it was told
         CHECK(one.umbra({"snapshot", "create", cluster.share.string()}).exit_code == kRefused);
         CHECK(fs::file_size(cluster.image.path() / "area" / "log" / "catalog.ulog") == log_before);
