@@ -29,6 +29,7 @@ class Loads:
         os.mkdir(self.tree)
         seconds_of("tar", "-xf", archive, "-C", self.tree)
         self.remove_files()
+        os.mkdir(self.modes)
         setting.workload.run("make-tree", self.modes, 2 * setting.sizes.unpacked_files, 200)
         setting.workload.run("write-new", self.data, setting.sizes.overwrite_bytes, 1 << 20, 1)
         os.sync()
