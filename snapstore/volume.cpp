@@ -163,6 +163,17 @@ void detach_former_owner(VolumeCore& core) {
                                   detached.error().text()));
 }
 
+// Gives the volume back when nothing was done about a former owner that had not: whoever opens it
+// next must find that one's record.
+void give_back_untouched(VolumeCore& core) {
+    if (!core.ownership || core.ownership->lost()) return;
+    const std::optional<OwnerRecord> former = core.ownership->former();
+    core.ownership.reset();
+    if (former)
+        static_cast<void>(write_small_file(core.control_directory.get(), kOwnerFileName,
+                                           format_owner_record(*former)));
+}
+
 Result<void> open_directories(VolumeCore& core) {
     const int area = core.diff_area.get();
     core.log_directory.reset(openat(area, kLogDirectoryName, kOpenDirectory));
@@ -378,8 +389,14 @@ Result<std::unique_ptr<Volume>> Volume::open(const OpenOptions& options,
         core->tell(EventId::kAreaMissing, area.error().text());
         return std::unique_ptr<Volume>(new Volume(std::move(core)));
     }
-    if (!area) return forward_error(area);
-    UMBRA_TRY(open_history(*core, options.memory_bytes));
+    auto opened = area ? open_history(*core, options.memory_bytes) : area;
+    if (!opened) {
+        core->outside.reset();
+        core->deferred.reset();
+        core->events.reset();
+        give_back_untouched(*core);
+        return forward_error(opened);
+    }
     return std::unique_ptr<Volume>(new Volume(std::move(core)));
 }
 

@@ -287,6 +287,24 @@ TEST_SUITE("hosts") {
         after.must_umbra({"umount", cluster.share.string()});
     }
 
+    TEST_CASE("a take-over that fails leaves what the next one has to know") {
+        UMBRA_NEEDS_MOUNTS();
+        Cluster cluster;
+        const fs::path area = cluster.image.path() / "area", away = cluster.image.path() / "away";
+        Host one("one", "m1"), two("two", "m2");
+        one.must_umbra(cluster.mounting());
+        cluster.grow(one, 0);
+        ::kill(one.daemon(), SIGKILL);
+        fs::rename(area, away);
+        CHECK(two.umbra(cluster.mounting({"--take-over"})).exit_code == 5);
+        fs::rename(away, area);
+        CHECK(two.umbra(cluster.mounting()).exit_code == kRefused);  // its lease still runs
+        two.must_umbra(cluster.mounting({"--take-over"}));
+        CHECK(cluster.told("ownership-taken-over"));
+        CHECK(cluster.flaws(two) == "");
+        two.must_umbra({"umount", cluster.share.string()});
+    }
+
     TEST_CASE("failover during heavy writes") {
         UMBRA_NEEDS_MOUNTS();
         Cluster cluster;
