@@ -333,7 +333,10 @@ Volume::Volume(std::unique_ptr<VolumeCore> core) : core_(std::move(core)) {}
 
 Volume::~Volume() {
     core_->outside.reset();
-    if (core_->without_diff_area || core_->read_only) return;
+    if (core_->without_diff_area || core_->read_only) {
+        give_back_untouched(*core_);
+        return;
+    }
     core_->deferred.reset();
     if (core_->ownership->lost()) return;  // nothing here is ours any more
     // Index first, mark last: the mark says that nothing has to be replayed.
