@@ -174,15 +174,19 @@ Result<OwnerRecord> parse_owner_record(const std::string& text) {
     };
     try {
         const toml::table table = toml::parse(text);
-        if (table["format"].value<std::int64_t>() != 1) return unreadable("its format is unknown");
+        // Exactly integers: toml++ would convert a number with a fraction, whatever its size.
+        const auto integer = [&table](std::string_view key, std::int64_t otherwise) {
+            return table[key].value_exact<std::int64_t>().value_or(otherwise);
+        };
+        if (integer("format", 0) != 1) return unreadable("its format is unknown");
         OwnerRecord record;
         record.nonce = table["nonce"].value_or(std::string());
         record.host = table["host"].value_or(std::string());
         record.machine = table["machine"].value_or(std::string());
         record.boot_id = table["boot_id"].value_or(std::string());
-        record.process = table["process"].value_or(std::int64_t{0});
-        record.renewed = table["renewed"].value_or(std::int64_t{-1});
-        record.lease_seconds = table["lease_seconds"].value_or(std::int64_t{0});
+        record.process = integer("process", 0);
+        record.renewed = integer("renewed", -1);
+        record.lease_seconds = integer("lease_seconds", 0);
         if (record.nonce.empty() || record.renewed < 0 || record.lease_seconds <= 0 ||
             record.lease_seconds > Ownership::kLongestLease.count() ||
             record.renewed > INT64_MAX / 2)

@@ -29,7 +29,8 @@ tl::unexpected<Error> unreadable(const std::string& where, const std::string& wh
 Result<toml::table> parse_versioned(const std::string& text, const std::string& where) {
     try {
         toml::table table = toml::parse(text);
-        auto format = table["format"].value<std::int64_t>();
+        // Exactly an integer: toml++ would convert a number with a fraction, whatever its size.
+        auto format = table["format"].value_exact<std::int64_t>();
         if (!format) return unreadable(where, "no format version in it");
         if (*format > kVolumeFormat)
             return error_of(ErrorKind::kRefused, EPROTONOSUPPORT,

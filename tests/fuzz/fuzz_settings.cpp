@@ -1,5 +1,6 @@
-// volume.toml and area.toml, and the small texts that people and other programs give.
+// volume.toml, area.toml and the owner record, and the small texts that people and other programs give.
 #include "snapstore/catalog.h"
+#include "snapstore/ownership.h"
 #include "snapstore/token.h"
 #include "snapstore/volume_config.h"
 #include "snapstore/volume_files.h"
@@ -20,6 +21,12 @@ void run_one(std::span<const std::uint8_t> bytes) {
                     again->on_full == config->on_full,
                 "area.toml is not what was written");
     }
+    if (auto record = parse_owner_record(text)) {
+        auto again = parse_owner_record(format_owner_record(*record));
+        require(again && again->nonce == record->nonce && again->renewed == record->renewed &&
+                    again->lease_seconds == record->lease_seconds,
+                "the owner record is not what was written");
+    }
     if (auto limit = parse_size_limit(text))
         require(parse_size_limit(limit->text()) == *limit, "a limit is not what was written");
     if (auto time = parse_token(text)) require(format_token(*time) == text, "a token");
@@ -36,6 +43,9 @@ std::vector<std::string> seeds() {
             format_volume_config({uuid, "", ""}),
             format_area_config({uuid, {SizeLimit::Kind::kPercent, 10}, OnFull::kEvict}),
             format_area_config({uuid, {SizeLimit::Kind::kBytes, 1 << 30}, OnFull::kRefuse}),
+            format_owner_record({"nonce", "host", "machine", "boot", 7, 1'800'000'000, 60}),
+            // Found by this target: a number too large for the integer it was taken for.
+            "format = 1" + std::string(70, '1') + ".5\nuuid = '" + uuid + "'\n",
             "20 GiB",
             "unbounded",
             "100%",

@@ -74,6 +74,8 @@ TEST_SUITE("volume config") {
              {std::string(), std::string("\0\0\0\0", 4), std::string("format"),
               std::string("format = \n"), std::string("format = 1\n"), "uuid = '" + kUuid + "'\n",
               "format = 0\nuuid = '" + kUuid + "'\n", "format = -1\nuuid = '" + kUuid + "'\n",
+              "format = 1.0\nuuid = '" + kUuid + "'\n",
+              "format = 1e99\nuuid = '" + kUuid + "'\n",
               "format = 'one'\nuuid = '" + kUuid + "'\n", std::string("format = 1\nuuid = ''\n"),
               std::string("format = 1\nuuid = 5\n"),
               std::string("format = 1\nuuid = '../../../../../../../../../../../x'\n"),
