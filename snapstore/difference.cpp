@@ -17,6 +17,7 @@ std::string join(const std::string& directory, const std::string& name) {
 
 Result<std::vector<Difference>> DifferenceFinder::find() {
     UMBRA_TRY(collect());
+    UMBRA_TRY(add_new_names());
     for (const auto& [directory, name] : names_) UMBRA_TRY(compare_name(directory, name));
     UMBRA_TRY(pair_renames());
     UMBRA_TRY(list_names());
@@ -44,10 +45,28 @@ Result<void> DifferenceFinder::collect() {
                                       if (!failure) return UndoLog::Visit::kStop;
                                       auto record = decode_entry(payload);
                                       if (record && checksum(payload) == header.payload_checksum)
-                                          names_.emplace(header.object, record->name);
+                                          take_name(header.object, record->name);
                                       return UndoLog::Visit::kContinue;
                                   }));
         UMBRA_TRY(std::move(failure));
+    }
+    return {};
+}
+
+void DifferenceFinder::take_name(ObjectId directory, const std::string& name) {
+    if (name == kEveryOtherName)
+        whole_directories_.insert(directory);
+    else
+        names_.emplace(directory, name);
+}
+
+// Where every other name was recorded to be absent, what is new has no record.
+Result<void> DifferenceFinder::add_new_names() {
+    for (ObjectId directory : whole_directories_) {
+        UMBRA_ASSIGN(auto path, to_.path_of(directory));
+        if (!path) continue;
+        UMBRA_ASSIGN(auto entries, to_.list(directory));
+        for (auto& entry : entries) names_.emplace(directory, std::move(entry.name));
     }
     return {};
 }

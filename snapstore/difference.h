@@ -30,6 +30,8 @@ class DifferenceFinder {
         bool attributes = false;
     };
     Result<void> collect();
+    void take_name(ObjectId directory, const std::string& name);
+    Result<void> add_new_names();
     Result<void> compare_name(ObjectId directory, const std::string& name);
     Result<void> add_tree(ObjectId object, const Place& place);
     Result<void> pair_renames();
@@ -49,6 +51,7 @@ class DifferenceFinder {
     Moment to_;
 
     std::set<std::pair<ObjectId, std::string>> names_;  // (directory, name) with a record
+    std::set<ObjectId> whole_directories_;              // with a record for every other name
     std::map<ObjectId, Changed> objects_;
     std::set<ObjectId> nameless_;             // of these: no name is known
     std::multimap<ObjectId, Place> removed_;  // names that were there and are not

@@ -226,15 +226,21 @@ Result<void> Index::destroy(const std::string& path) {
 Result<std::optional<std::pair<Epoch, std::string>>> Index::seek(const std::string& prefix,
                                                                  const std::string& key) {
     auto iterator = implementation_->iterator();
-    iterator->Seek(key);
-    if (!iterator->Valid()) {
-        if (!iterator->status().ok()) return implementation_->failed(iterator->status(), "seeking");
+    return seek(*iterator, prefix, key);
+}
+
+Result<std::optional<std::pair<Epoch, std::string>>> Index::seek(rocksdb::Iterator& iterator,
+                                                                 const std::string& prefix,
+                                                                 const std::string& key) {
+    iterator.Seek(key);
+    if (!iterator.Valid()) {
+        if (!iterator.status().ok()) return implementation_->failed(iterator.status(), "seeking");
         return std::optional<std::pair<Epoch, std::string>>{};
     }
-    std::string_view found = view(iterator->key());
+    std::string_view found = view(iterator.key());
     if (found.size() != prefix.size() + 8 || !found.starts_with(prefix))
         return std::optional<std::pair<Epoch, std::string>>{};
-    return std::optional(std::pair{*key_epoch(found), std::string(view(iterator->value()))});
+    return std::optional(std::pair{*key_epoch(found), std::string(view(iterator.value()))});
 }
 
 Result<Epoch> Index::previous(const std::string& prefix, const std::string& key) {
@@ -252,10 +258,19 @@ Result<Epoch> Index::previous(const std::string& prefix, const std::string& key)
 
 Result<std::optional<IndexedEntry>> Index::entry(ObjectId directory, const std::string& name,
                                                  Epoch from) {
-    UMBRA_ASSIGN(auto found,
-                 seek(entry_key_prefix(directory, name), entry_key(directory, name, from)));
-    if (!found) return std::optional<IndexedEntry>{};
-    return std::optional(decode_entry_value(found->first, found->second));
+    // One iterator sees one state: a record for every other name was written after those names'.
+    auto iterator = implementation_->iterator();
+    const auto recorded = [&](const std::string& of) -> Result<std::optional<IndexedEntry>> {
+        UMBRA_ASSIGN(auto found, seek(*iterator, entry_key_prefix(directory, of),
+                                      entry_key(directory, of, from)));
+        if (!found) return std::optional<IndexedEntry>{};
+        return std::optional(decode_entry_value(found->first, found->second));
+    };
+    UMBRA_ASSIGN(auto own, recorded(name));
+    if (own && own->epoch == from) return own;
+    UMBRA_ASSIGN(auto others, recorded(kEveryOtherName));
+    if (!others || (own && own->epoch <= others->epoch)) return own;
+    return std::optional(IndexedEntry{others->epoch, {}, 0, others->place});
 }
 
 Result<std::optional<IndexedAttributes>> Index::attributes(ObjectId object, Epoch from) {
@@ -351,24 +366,31 @@ Result<void> Index::for_each_content(ObjectId object, Epoch from,
     return {};
 }
 
-Result<void> Index::for_each_entry(
+Result<bool> Index::for_each_entry(
     ObjectId directory, Epoch from,
     const std::function<void(std::string_view, const IndexedEntry&)>& visit) {
     auto iterator = implementation_->iterator();
     iterator->Seek(object_key_prefix(KeyKind::kEntry, directory));
     std::string last;
     bool any = false;
+    std::optional<Epoch> others;  // whose record comes first
     for (; iterator->Valid(); iterator->Next()) {
         auto name = entry_key_name(view(iterator->key()));
         Epoch epoch = *key_epoch(view(iterator->key()));
         if (!name || epoch < from || (any && *name == last)) continue;
         last = *name;
         any = true;
-        visit(last, decode_entry_value(epoch, view(iterator->value())));
+        if (last == kEveryOtherName) {
+            others = epoch;
+            continue;
+        }
+        auto entry = decode_entry_value(epoch, view(iterator->value()));
+        if (others && epoch > *others) entry.object = {};
+        visit(last, entry);
     }
     if (!iterator->status().ok())
         return implementation_->failed(iterator->status(), "seeking entries");
-    return {};
+    return others.has_value();
 }
 
 namespace {

@@ -17,6 +17,10 @@
 #include "snapstore/result.h"
 #include "snapstore/undo_log.h"
 
+namespace rocksdb {
+class Iterator;
+}
+
 namespace umbra {
 
 struct IndexedEntry {
@@ -83,7 +87,8 @@ class Index {
     static Result<void> destroy(const std::string& path);
     ~Index();
 
-    // "As of": the record with the smallest epoch >= `from`.
+    // "As of": the record with the smallest epoch >= `from`. Where a record for every other name
+    // (kEveryOtherName) answers for this one, it says that the name was absent.
     Result<std::optional<IndexedEntry>> entry(ObjectId directory, const std::string& name,
                                               Epoch from);
     Result<std::optional<IndexedAttributes>> attributes(ObjectId object, Epoch from);
@@ -97,9 +102,9 @@ class Index {
     // Calls back for each content record with epoch >= from, ascending, until it returns false.
     Result<void> for_each_content(ObjectId object, Epoch from,
                                   const std::function<bool(const IndexedContent&)>& visit);
-    // For each name of a directory that has a record with epoch >= from: the one with the smallest
-    // epoch.
-    Result<void> for_each_entry(
+    // For each name of a directory that has a record with epoch >= from: what it was as of `from`.
+    // True: every name that was not visited was absent.
+    Result<bool> for_each_entry(
         ObjectId directory, Epoch from,
         const std::function<void(std::string_view name, const IndexedEntry&)>& visit);
 
@@ -132,6 +137,9 @@ class Index {
    private:
     Index();
     Result<std::optional<std::pair<Epoch, std::string>>> seek(const std::string& prefix,
+                                                              const std::string& key);
+    Result<std::optional<std::pair<Epoch, std::string>>> seek(rocksdb::Iterator& iterator,
+                                                              const std::string& prefix,
                                                               const std::string& key);
     Result<Epoch> previous(const std::string& prefix, const std::string& key);
     struct Implementation;

@@ -76,7 +76,7 @@ std::optional<ObjectId> key_object(std::string_view key) {
 }
 
 std::optional<std::string_view> entry_key_name(std::string_view key) {
-    if (key.size() < kKeyPrefixSize + 1 + 1 + 8 || key[0] != static_cast<char>(KeyKind::kEntry))
+    if (key.size() < kKeyPrefixSize + 1 + 8 || key[0] != static_cast<char>(KeyKind::kEntry))
         return std::nullopt;
     return key.substr(kKeyPrefixSize, key.size() - kKeyPrefixSize - 1 - 8);
 }

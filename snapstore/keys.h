@@ -24,6 +24,10 @@ enum class KeyKind : char {
 // Kind and object: what all keys of one thing share; RocksDB's prefix filters work on it.
 inline constexpr std::size_t kKeyPrefixSize = 1 + 8 + 4;
 
+// The name of an entry record that speaks of a whole directory: as of its epoch, every name without
+// a record of its own was absent.
+inline constexpr const char* kEveryOtherName = "";
+
 std::string object_key_prefix(KeyKind kind, ObjectId object);
 std::string attributes_key(ObjectId object, Epoch epoch);
 std::string birth_key(ObjectId object);

@@ -11,6 +11,7 @@
 #include <unordered_map>
 
 #include "snapstore/object_id.h"
+#include "snapstore/preserve_ahead.h"
 #include "snapstore/undo_log.h"
 
 namespace umbra {
@@ -29,7 +30,14 @@ class ObjectState {
     std::uint64_t tail_block = 0;  // from here on nothing needs preserving
     bool blocks_complete =
         false;  // `blocks` holds every preserved block; otherwise ask the index for others
-    Roaring64Map blocks;            // preserved blocks
+    Roaring64Map blocks;  // preserved blocks
+
+    // Of a directory: what was preserved ahead of it, and below the directories in it, by kind
+    // (Neighbours).
+    std::array<AheadProgress, 2> neighbours_ahead;
+    std::array<AheadProgress, 2> below_ahead;
+    bool every_name_recorded = false;
+
     LogPosition last_position = 0;  // of the newest record of this object
 
     void add_blocks(std::uint64_t first, std::uint64_t end) {
@@ -46,6 +54,8 @@ class ObjectState {
     void start_over(Epoch newest) {
         valid_for = newest;
         born_after = attributes_preserved = content_begun = blocks_complete = false;
+        neighbours_ahead = below_ahead = {};
+        every_name_recorded = false;
         tail_block = 0;
         blocks = Roaring64Map();
         added_ = 0;

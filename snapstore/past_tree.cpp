@@ -215,12 +215,14 @@ Result<std::vector<PastDirectoryEntry>> PastTree::list(ObjectId directory) {
     UMBRA_ASSIGN(auto live, live_names(*core_, directory));
     std::map<std::string, PastDirectoryEntry> recorded;
     std::vector<PastDirectoryEntry> result;
-    UMBRA_TRY(core_->index->for_each_entry(
-        directory, snapshot_, [&](std::string_view name, const IndexedEntry& entry) {
-            live.erase(std::string(name));
-            if (entry.object.valid())
-                result.push_back({std::string(name), entry.object, entry.type});
-        }));
+    UMBRA_ASSIGN(bool all_recorded,
+                 core_->index->for_each_entry(
+                     directory, snapshot_, [&](std::string_view name, const IndexedEntry& entry) {
+                         live.erase(std::string(name));
+                         if (entry.object.valid())
+                             result.push_back({std::string(name), entry.object, entry.type});
+                     }));
+    if (all_recorded) live.clear();
     UMBRA_TRY(check_alive());
     auto fd = open_parent(*core_, directory);
     for (const auto& [name, type] : live) {
@@ -237,10 +239,13 @@ Result<std::vector<PastDirectoryEntry>> PastTree::list(ObjectId directory) {
             result.push_back({name, record->object, record->type});
     }
     // A name that changed between the listing and its identification has a record by now as well.
-    UMBRA_TRY(core_->index->for_each_entry(
-        directory, snapshot_, [&](std::string_view name, const IndexedEntry& entry) {
-            recorded[std::string(name)] = {std::string(name), entry.object, entry.type};
-        }));
+    UMBRA_ASSIGN(
+        all_recorded,
+        core_->index->for_each_entry(
+            directory, snapshot_, [&](std::string_view name, const IndexedEntry& entry) {
+                recorded[std::string(name)] = {std::string(name), entry.object, entry.type};
+            }));
+    if (all_recorded) result.clear();
     if (!recorded.empty()) {
         std::erase_if(result, [&](const PastDirectoryEntry& entry) {
             return recorded.count(entry.name) != 0;

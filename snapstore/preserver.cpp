@@ -103,10 +103,15 @@ Result<void> Preserver::note_birth(ObjectId object) {
 Result<void> Preserver::entry(ObjectId directory, int directory_fd, const std::string& name) {
     if (!needed()) return {};
     UMBRA_ASSIGN(auto locked, lock(directory));
-    if (locked.state->born_after) return {};
+    if (locked.state->born_after || locked.state->every_name_recorded) return {};
     UMBRA_ASSIGN(auto known, core_.index->entry(directory, name, newest_));
     if (known) return {};
+    note_neighbourhood(Neighbours::kNames, directory);
+    return append_entry(*locked.state, directory, directory_fd, name);
+}
 
+Result<void> Preserver::append_entry(ObjectState& state, ObjectId directory, int directory_fd,
+                                     const std::string& name) {
     EntryRecord record{name, {}, 0};
     struct stat status {};
     if (fstatat(directory_fd, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0) {
@@ -115,15 +120,21 @@ Result<void> Preserver::entry(ObjectId directory, int directory_fd, const std::s
     } else if (errno != ENOENT) {
         return errno_only(errno);
     }
+    return append_entry_record(state, directory, record);
+}
+
+Result<void> Preserver::append_entry_record(ObjectState& state, ObjectId directory,
+                                            const EntryRecord& record) {
     std::string payload = encode_entry(record);
     struct iovec part = part_of(payload.data(), payload.size());
     UMBRA_ASSIGN(
         auto position,
         append(RecordType::kEntry, directory, {&part, 1},
                static_cast<std::uint32_t>(payload.size()), [&](IndexBatch& batch, LogPlace place) {
-                   batch.put_entry(directory, name, {epoch_, record.object, record.type, place});
+                   batch.put_entry(directory, record.name,
+                                   {epoch_, record.object, record.type, place});
                }));
-    noted(*locked.state, position);
+    noted(state, position);
     return {};
 }
 
@@ -157,6 +168,8 @@ Result<void> Preserver::attributes(ObjectId object, int fd, const Location& loca
                                        }));
     state.attributes_preserved = true;
     noted(state, position);
+    if (attributes->location.known())
+        note_neighbourhood(Neighbours::kAttributes, attributes->location.parent);
     return {};
 }
 
@@ -403,6 +416,7 @@ Result<void> Preserver::data_run(ObjectState& state, ObjectId object, std::uint6
 
 Result<void> Preserver::wait() {
     if (!needed() || position_ == 0) return {};
+    if (!core_.log->durable(position_)) preserve_ahead();
     return core_.log->wait_durable(position_);
 }
 

@@ -3,11 +3,14 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
+#include <vector>
 
 #include "snapstore/attributes.h"
 #include "snapstore/object_id.h"
 #include "snapstore/object_state.h"
+#include "snapstore/preserve_ahead.h"
 #include "snapstore/result.h"
 #include "snapstore/volume_core.h"
 
@@ -50,8 +53,8 @@ class Preserver {
     // Bytes by which this change has made history grow; what others than this one added is noted.
     std::uint64_t grown() const { return grown_; }
     void note_growth(std::uint64_t bytes) { grown_ += bytes; }
-    // Waits until everything recorded for the things named above is durable. Before the change
-    // itself.
+    // Waits until everything recorded for the things named above is durable, and preserves their
+    // neighbours in the same wait. Before the change itself.
     Result<void> wait();
 
    private:
@@ -64,6 +67,23 @@ class Preserver {
     Result<LogPosition> append(RecordType type, ObjectId object,
                                std::span<const struct iovec> payload, std::uint32_t checked_length,
                                const std::function<void(IndexBatch&, LogPlace)>& put);
+    Result<void> append_entry(ObjectState& state, ObjectId directory, int directory_fd,
+                              const std::string& name);
+    Result<void> append_entry_record(ObjectState& state, ObjectId directory,
+                                     const EntryRecord& record);
+    // preserve_ahead.cpp
+    void note_neighbourhood(Neighbours kind, ObjectId directory);
+    void preserve_ahead();
+    enum class Reach : std::uint8_t { kDirectory, kBelow };
+    Result<void> ahead_beside(Neighbourhood where);
+    Result<bool> advance(const Neighbourhood& where, Reach reach,
+                         const std::function<Result<bool>(AheadProgress&)>& run);
+    Result<bool> names_ahead(const Neighbourhood& where, AheadProgress& progress);
+    Result<bool> directories_ahead(const Neighbourhood& where, AheadProgress& progress, int depth);
+    Result<void> directory_ahead(const Neighbourhood& where, int parent_fd, const char* name,
+                                 int depth);
+    Result<void> neighbour(const Neighbourhood& where, int directory_fd, const std::string& name);
+    Result<void> every_name_recorded(ObjectId directory);
     Result<void> begin_content(ObjectState& state, ObjectId object, int fd);
     Result<bool> block_preserved(ObjectState& state, ObjectId object, std::uint64_t block);
     Result<void> data_blocks(ObjectState& state, ObjectId object, int fd, std::uint64_t offset,
@@ -85,6 +105,9 @@ class Preserver {
     Epoch newest_;
     Epoch epoch_;
     std::uint64_t grown_ = 0;
+    std::vector<Neighbourhood> neighbourhoods_;  // where something was preserved by itself
+    bool ahead_ = false;                         // what is preserved now is so ahead:
+    std::uint64_t ahead_budget_ = 0;             // ... so many neighbours more
     LogPosition position_ = 0;  // everything up to here must be durable before the change
 };
 

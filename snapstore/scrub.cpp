@@ -242,6 +242,10 @@ std::optional<std::string> Slice::path_by_entries(ObjectId object) {
 
 std::optional<std::string> Slice::path_of(const IndexedItem& item,
                                           const std::vector<Snapshot>& concerned) {
+    // A record of every other name speaks of its directory.
+    if (item.kind == KeyKind::kEntry && item.name == kEveryOtherName)
+        return path_of({{}, KeyKind::kAttributes, item.object, {}, 0, item.epoch, {}, {}, {}, {}},
+                       concerned);
     if (item.object == core_.mount.root_id && item.kind != KeyKind::kEntry) return "";
     for (auto snapshot = concerned.rbegin(); snapshot != concerned.rend(); ++snapshot) {
         Location place{item.object, item.name};
@@ -397,7 +401,7 @@ Result<void> Slice::check_record(const UndoLog::FileInfo& file, const RecordHead
         item.kind = KeyKind::kEntry;
         item.name = record->name;
         UMBRA_ASSIGN(auto found, core_.index->entry(header.object, record->name, header.epoch));
-        known = found && found->epoch == header.epoch;
+        known = found && found->place.file == file.sequence && found->place.offset == offset;
         what = "a name";
     } else if (header.type == RecordType::kContent) {
         auto record = decode_content(payload);

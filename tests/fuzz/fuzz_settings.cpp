@@ -1,4 +1,5 @@
-// volume.toml, area.toml and the owner record, and the small texts that people and other programs give.
+// volume.toml, area.toml and the owner record, and the small texts that people and other programs
+// give.
 #include "snapstore/catalog.h"
 #include "snapstore/ownership.h"
 #include "snapstore/token.h"
@@ -45,12 +46,8 @@ std::vector<std::string> seeds() {
             format_area_config({uuid, {SizeLimit::Kind::kBytes, 1 << 30}, OnFull::kRefuse}),
             format_owner_record({"nonce", "host", "machine", "boot", 7, 1'800'000'000, 60}),
             // Found by this target: a number too large for the integer it was taken for.
-            "format = 1" + std::string(70, '1') + ".5\nuuid = '" + uuid + "'\n",
-            "20 GiB",
-            "unbounded",
-            "100%",
-            format_token(1'800'000'000),
-            format_log_file_name({3, 4}),
+            "format = 1" + std::string(70, '1') + ".5\nuuid = '" + uuid + "'\n", "20 GiB",
+            "unbounded", "100%", format_token(1'800'000'000), format_log_file_name({3, 4}),
             format_limbo_name({13, 7})};
 }
 

@@ -58,7 +58,6 @@ TEST_SUITE("index") {
             }
             // Neighbours that must not be found instead.
             batch.put_entry(kDirectory, "aa", {400, {1, 1}, 4, {}});
-            batch.put_entry(kDirectory, "", {400, {1, 1}, 4, {}});
             batch.put_entry({10, 2}, "a", {400, {1, 1}, 4, {}});
             batch.put_attributes({20, 3}, {400, {}});
             batch.put_content({20, 3}, {400, 0, {}});

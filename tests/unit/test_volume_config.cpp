@@ -71,17 +71,26 @@ TEST_SUITE("volume config") {
     TEST_CASE("damaged and hostile contents are refused, never guessed") {
         const std::string good = "format = 1\nuuid = '" + kUuid + "'\n";
         for (const std::string& text :
-             {std::string(), std::string("\0\0\0\0", 4), std::string("format"),
-              std::string("format = \n"), std::string("format = 1\n"), "uuid = '" + kUuid + "'\n",
-              "format = 0\nuuid = '" + kUuid + "'\n", "format = -1\nuuid = '" + kUuid + "'\n",
+             {std::string(),
+              std::string("\0\0\0\0", 4),
+              std::string("format"),
+              std::string("format = \n"),
+              std::string("format = 1\n"),
+              "uuid = '" + kUuid + "'\n",
+              "format = 0\nuuid = '" + kUuid + "'\n",
+              "format = -1\nuuid = '" + kUuid + "'\n",
               "format = 1.0\nuuid = '" + kUuid + "'\n",
               "format = 1e99\nuuid = '" + kUuid + "'\n",
-              "format = 'one'\nuuid = '" + kUuid + "'\n", std::string("format = 1\nuuid = ''\n"),
+              "format = 'one'\nuuid = '" + kUuid + "'\n",
+              std::string("format = 1\nuuid = ''\n"),
               std::string("format = 1\nuuid = 5\n"),
               std::string("format = 1\nuuid = '../../../../../../../../../../../x'\n"),
-              "format = 1\nuuid = '" + kUuid + "0'\n", good + "format = 1\n",
-              good + "diff_area = '", good + "diff_area = 'relative/path'\n",
-              std::string("\xff\xfe") + good, std::string(100000, '['),
+              "format = 1\nuuid = '" + kUuid + "0'\n",
+              good + "format = 1\n",
+              good + "diff_area = '",
+              good + "diff_area = 'relative/path'\n",
+              std::string("\xff\xfe") + good,
+              std::string(100000, '['),
               good.substr(0, good.size() / 2)})
             CHECK(volume_error(text) == ErrorKind::kDiffArea);
         for (const std::string& rest :
