@@ -20,6 +20,15 @@ if(UMBRA_SANITIZE STREQUAL "thread")
         -Wl,--version-script=${CMAKE_SOURCE_DIR}/cmake/tsan_private_symbols.ver)
 endif()
 
+# What runs in tests alone: halves the time it takes to compile.
+function(umbra_compile_quickly)
+    foreach(target ${ARGN})
+        if(TARGET ${target})
+            target_compile_options(${target} PRIVATE -O1 -g1)
+        endif()
+    endforeach()
+endfunction()
+
 function(umbra_add_library target folder)
     file(GLOB sources CONFIGURE_DEPENDS ${folder}/*.cpp)
     if(sources)

@@ -37,6 +37,7 @@ function(umbra_add_test_program kind)
     if(NOT TARGET ${program})
         return()
     endif()
+    umbra_compile_quickly(${program})
     umbra_link(${program} PRIVATE umbra-support umbra_restore umbra_fuse umbra_snapstore
                umbra_test_dependencies)
     if(TARGET umbra AND NOT kind STREQUAL "unit")
