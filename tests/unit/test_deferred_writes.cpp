@@ -19,6 +19,7 @@
 #include <memory>
 
 #include "snapstore/deferred_writes.h"
+#include "snapstore/volume_files.h"
 #include "tests/support/process.h"
 #include "tests/unit/killed_writer.h"
 #include "tests/unit/volume_fixture.h"
@@ -113,18 +114,24 @@ void do_and_be_killed(const std::string& share, const std::string& deed) {
     REQUIRE(ended.err == "");
 }
 
+struct Killed {
+    ObjectId file;
+    Epoch epoch = 0;  // of a snapshot taken before
+};
+
 // Leaves a closed volume whose process was killed before any of the deed "write" reached the file.
-void kill_before_it_arrives(TestVolume& volume, const std::string& before) {
+Killed kill_before_it_arrives(TestVolume& volume, const std::string& before) {
     for (int round = 0; round < 20; ++round) {
-        volume.put("file", before);
+        const ObjectId file = volume.put("file", before);
         const Epoch epoch = volume.snapshot().epoch;
         volume.close();
         do_and_be_killed(volume.share(), "write");
-        if (raw(volume.share() + "/file") == before) return;
+        if (raw(volume.share() + "/file") == before) return {file, epoch};
         volume.open();
         must(volume->delete_snapshot(epoch));
     }
     FAIL("the writes always reached the file before the process was killed");
+    return {};
 }
 
 void set_log_times(TestVolume& volume, std::int64_t seconds) {
@@ -237,6 +244,26 @@ TEST_SUITE("deferred writes") {
         ::sleep(3);
         volume.open();
         CHECK(raw(volume.share() + "/file") == outcome_of("write", before));
+        CHECK(volume.take_events().empty());
+    }
+
+    // Taking that link away changes the file's times, too.
+    TEST_CASE("they are repeated where a link was left in limbo for a rename that did not happen") {
+        TestVolume volume;
+        const std::string before = noise(kFileSize, 1);
+        const Killed killed = kill_before_it_arrives(volume, before);
+        const std::string file = volume.share() + "/file";
+        const std::string limbo = volume.share() + "/" + kControlDirectoryName + "/" +
+                                  kLimboDirectoryName + "/" +
+                                  format_limbo_directory_name(killed.epoch);
+        std::filesystem::create_directory(limbo);
+        const std::string link = limbo + "/" + format_limbo_name(killed.file);
+        REQUIRE(::link(file.c_str(), link.c_str()) == 0);
+        set_log_times(volume, changed_at(file) - 29);
+        ::sleep(3);
+        volume.open();
+        CHECK_FALSE(std::filesystem::exists(link));
+        CHECK(raw(file) == outcome_of("write", before));
         CHECK(volume.take_events().empty());
     }
 
