@@ -1,6 +1,5 @@
 #include "snapstore/index.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <rocksdb/cache.h>
 #include <rocksdb/compaction_filter.h>
@@ -10,11 +9,11 @@
 #include <rocksdb/table.h>
 #include <rocksdb/write_batch.h>
 #include <rocksdb/write_buffer_manager.h>
-#include <sys/stat.h>
 
 #include <mutex>
 
 #include "snapstore/bytes.h"
+#include "snapstore/directory_bytes.h"
 #include "snapstore/keys.h"
 
 namespace umbra {
@@ -533,16 +532,9 @@ Result<void> Index::clear() {
 }
 
 Result<std::uint64_t> Index::disk_bytes() {
-    std::unique_ptr<DIR, int (*)(DIR*)> directory(opendir(implementation_->path.c_str()), closedir);
-    if (!directory) return errno_error(errno, "reading the index directory");
-    std::uint64_t bytes = 0;
-    while (const struct dirent* entry = readdir(directory.get())) {
-        struct stat status {};
-        if (fstatat(dirfd(directory.get()), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
-            S_ISREG(status.st_mode))
-            bytes += static_cast<std::uint64_t>(status.st_blocks) * 512;
-    }
-    return bytes;
+    UniqueFd directory(::open(implementation_->path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!directory.valid()) return errno_error(errno, "reading the index directory");
+    return directory_bytes(std::move(directory));
 }
 
 IndexBatch::IndexBatch() : implementation_(std::make_unique<Implementation>()) {}

@@ -1,14 +1,12 @@
 // The space that a volume's history takes, and changing how much it may take.
-#include <dirent.h>
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <memory>
 #include <mutex>
 
+#include "snapstore/directory_bytes.h"
 #include "snapstore/reclaim.h"
 #include "snapstore/volume.h"
 #include "snapstore/volume_config.h"
@@ -23,15 +21,7 @@ namespace {
 Result<std::uint64_t> file_bytes(int parent, const char* name) {
     UniqueFd fd(openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
     if (!fd.valid()) return errno_error(errno, std::string("opening the diff area's ") + name);
-    const std::unique_ptr<DIR, int (*)(DIR*)> directory(fdopendir(fd.release()), closedir);
-    std::uint64_t bytes = 0;
-    while (const struct dirent* entry = readdir(directory.get())) {
-        struct stat status {};
-        if (fstatat(dirfd(directory.get()), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
-            S_ISREG(status.st_mode))
-            bytes += static_cast<std::uint64_t>(status.st_blocks) * 512;
-    }
-    return bytes;
+    return directory_bytes(std::move(fd));
 }
 
 std::int64_t now_seconds() {
