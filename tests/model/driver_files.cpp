@@ -117,13 +117,16 @@ void Driver::append() {
     const std::string bytes = some_bytes();
     const auto object = file->object;
     if (size_of(*object) + static_cast<int64_t>(bytes.size()) > kLargest) return;
-    perform({"append to " + std::to_string(file->fd) + " " +
-                 at_text(size_of(*object), static_cast<int64_t>(bytes.size())),
-             [&] { return ::write(file->fd, bytes.data(), bytes.size()); },
-             [object, bytes](long written) {
-                 object->contents.append(bytes, 0, static_cast<size_t>(written));
-             },
-             object, static_cast<long>(bytes.size())});
+    Step step{"append to " + std::to_string(file->fd) + " " +
+                  at_text(size_of(*object), static_cast<int64_t>(bytes.size())),
+              [&] { return ::write(file->fd, bytes.data(), bytes.size()); },
+              [object, bytes, end = object->contents.size()](long written) {
+                  object->contents.resize(end);
+                  object->contents.append(bytes, 0, static_cast<size_t>(written));
+              },
+              object, static_cast<long>(bytes.size())};
+    step.whole = true;
+    perform(step);
 }
 
 void Driver::change_size() {
