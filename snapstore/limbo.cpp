@@ -2,15 +2,14 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <memory>
 #include <string>
 
+#include "snapstore/filesystem_kind.h"
 #include "snapstore/proc_path.h"
 #include "snapstore/volume_files.h"
 
@@ -37,11 +36,6 @@ std::uint64_t bytes_of(const struct stat& status) {
     return static_cast<std::uint64_t>(status.st_blocks) * 512;
 }
 
-bool is_btrfs(int directory) {
-    struct statfs status {};
-    return fstatfs(directory, &status) == 0 && status.f_type == BTRFS_SUPER_MAGIC;
-}
-
 bool removed(int directory) {
     struct stat status {};
     return fstat(directory, &status) != 0 || status.st_nlink == 0;
@@ -50,7 +44,7 @@ bool removed(int directory) {
 }  // namespace
 
 Limbo::Limbo(UniqueFd directory)
-    : directory_(std::move(directory)), links_come_late_(is_btrfs(directory_.get())) {}
+    : directory_(std::move(directory)), links_come_late_(on_btrfs(directory_.get())) {}
 
 Result<UniqueFd> Limbo::epoch_directory(Epoch epoch) {
     std::lock_guard lock(mutex_);

@@ -55,7 +55,9 @@ std::string newest_file(const VolumeCore& core) {
 }
 
 // A deferred write reaches its file soon. What was changed much later than the daemon's last
-// append was changed by somebody else, who must not lose that.
+// append was changed by somebody else, who must not lose that. (Or by btrfs: replaying its log
+// after a power cut, it dates the file whose second name goes. Then nothing is owed: what had not
+// been synced may be lost, and what had been is in the file.)
 constexpr std::int64_t kSoonSeconds = 30;
 
 class Replay {
@@ -83,10 +85,12 @@ bool Replay::changed_by_others(ObjectId object, const struct stat& status) {
     auto [known, first] =
         changed_by_others_.try_emplace(object, status.st_ctim.tv_sec > last_append_ + kSoonSeconds);
     if (first && known->second)
-        core_.tell(EventId::kDeferredWriteDropped,
-                   "inode " + std::to_string(object.inode) +
-                       " was changed while the share was not mounted: what was last written to it "
-                       "through the mount is not repeated over that");
+        core_.tell(
+            EventId::kDeferredWriteDropped,
+            "inode " + std::to_string(object.inode) +
+                " was changed since the daemon ended, by hand or by its filesystem's own "
+                "recovery: what was last written to it through the mount, and not synced, is "
+                "not repeated over that");
     return known->second;
 }
 

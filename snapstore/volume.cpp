@@ -11,6 +11,7 @@
 #include <span>
 
 #include "snapstore/bytes.h"
+#include "snapstore/filesystem_kind.h"
 #include "snapstore/reclaim.h"
 #include "snapstore/reseat.h"
 #include "snapstore/token.h"
@@ -207,16 +208,19 @@ struct timespec unclean_end(const VolumeCore& core, std::int64_t last_append) {
 void look_for_outside_changes(VolumeCore& core, const struct timespec& from,
                               const struct timespec& until) {
     core.outside = std::make_unique<OutsideChanges>(from, until);
-    core.outside->search(core.mount, [&core](const OutsideChanges::Found& found) {
+    // Replaying its log, btrfs gives files whose names it takes away the time of now.
+    const char* doubt = on_btrfs(core.mount.root.get())
+                            ? " (or were dated anew by btrfs, which does so after a power cut)"
+                            : "";
+    core.outside->search(core.mount, [&core, doubt](const OutsideChanges::Found& found) {
         if (found.count == 0) return;
         std::string examples;
         for (const auto& path : found.examples) examples += (examples.empty() ? "" : ", ") + path;
         core.tell(EventId::kChangedOutside,
                   std::to_string(found.count) + " files and folders of share '" +
-                      core.identity.share +
-                      "' were changed while it was not mounted; snapshots show them as they are "
-                      "now: " +
-                      examples + (found.count > found.examples.size() ? ", ..." : ""));
+                      core.identity.share + "' were changed while it was not mounted" + doubt +
+                      "; snapshots show them as they are now: " + examples +
+                      (found.count > found.examples.size() ? ", ..." : ""));
     });
 }
 
