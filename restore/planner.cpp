@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <set>
 
 #include "restore/beneath.h"
 #include "restore/is_open.h"
@@ -245,6 +244,9 @@ Result<void> Planner::plan_path(const RestorePath& path) {
 // One path and nothing below it: as the snapshot has it, also where it has none.
 Result<void> Planner::plan_exact(const RestorePath& path) {
     UMBRA_TRY(check_interrupted());
+    for (std::string at = path.target; !at.empty(); at = parent_of(at)) {
+        if (whole_.count(at) != 0) return {};
+    }
     const auto wanted = open_far_beneath(source_root_, path.source, O_PATH);
     if (!wanted && !missing(wanted.error()))
         return tl::make_unexpected(wanted.error());
@@ -252,12 +254,6 @@ Result<void> Planner::plan_exact(const RestorePath& path) {
     auto folder = open_far_beneath(target_root_, parent_of(path.target), kFolderFlags);
     if (!folder && missing(folder.error())) return {};
     if (!folder) return forward_error(folder);
-    for (const auto& planned : plan_.entries) {
-        if (planned.entry.action == RestoreAction::kRemove &&
-            is_at_or_below(path.target, planned.entry.path)) {
-            return {};
-        }
-    }
     struct stat status {};
     if (::fstatat(folder->get(), name_of(path.target).c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0)
         return {};
@@ -317,7 +313,9 @@ Result<void> Planner::plan_folder(const Object& wanted, const std::optional<Obje
     const std::uint32_t number = add(std::move(planned));
     const std::uint32_t within = enters ? 0 : number;
     if (!enters) new_folders_[place.target] = number;
-    if (!spec_.exact) {
+    // What has gone as a whole comes back as a whole.
+    if (spec_.exact && !enters) whole_.insert(place.target);
+    if (!spec_.exact || !enters) {
         auto children = plan_children(wanted, enters ? &*present : nullptr, place, within);
         if (!children && children.error().code == EINTR) return children;
         if (!children) {
@@ -532,6 +530,7 @@ Result<void> Planner::plan_removal(int folder, const std::string& path) {
     planned.entry.type = type_of(present->attributes);
     planned.entry.size = size_of(present->attributes);
     planned.entry.action = RestoreAction::kRemove;
+    whole_.insert(path);
     if (!allowed(folder, parent_of(path)))
         planned.error = told(EACCES, "you may not write to the folder it lies in");
     if (!planned.error) planned.error = in_the_way(*present, planned);

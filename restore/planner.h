@@ -11,6 +11,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -115,6 +116,7 @@ class Planner {
     PlanOptions options_;
     ComponentPlan plan_;
     std::map<std::string, std::uint32_t> new_folders_;  // planned, and their number + 1
+    std::set<std::string> whole_;  // paths that are planned with everything below them
     struct LinkGroup {
         std::uint32_t number = 0;  // of the entry, + 1; 0: it is live already
         std::string path;          // where it will be
