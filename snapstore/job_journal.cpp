@@ -115,7 +115,8 @@ Result<bool> any_record_behind(int fd, std::uint64_t position, std::uint64_t siz
     return false;
 }
 
-std::string new_id(std::int64_t now) {
+// Later than the last one, within a second and when the clock is set back, too.
+std::string new_id(std::int64_t now, const std::string& last) {
     struct tm parts {};
     const std::time_t seconds = now;
     ::gmtime_r(&seconds, &parts);
@@ -125,8 +126,13 @@ std::string new_id(std::int64_t now) {
     char text[64];
     std::snprintf(text, sizeof text, "%04d%02d%02d-%02d%02d%02d-%06x",
                   (parts.tm_year + 1900) % 10000, (parts.tm_mon + 1) % 100, parts.tm_mday % 100,
-                  parts.tm_hour % 100, parts.tm_min % 100, parts.tm_sec % 100, random & 0xFFFFFF);
-    return text;
+                  parts.tm_hour % 100, parts.tm_min % 100, parts.tm_sec % 100, random & 0x3FFFFF);
+    if (!is_job_id(last) || text > last) return text;
+    constexpr std::size_t kMoment = 16;  // "YYYYMMDD-HHMMSS-"
+    const unsigned long number = std::stoul(last.substr(kMoment), nullptr, 16);
+    char next[16];
+    std::snprintf(next, sizeof next, "%06lx", (number + 1 + random % 256) & 0xFFFFFF);
+    return last.substr(0, kMoment) + next;
 }
 
 }  // namespace
@@ -159,9 +165,10 @@ Result<JobInfo> JobJournals::create(uid_t uid, std::int64_t now) {
     }
     const std::lock_guard lock(mutex_);
     UMBRA_ASSIGN(const int folder, directory(true));
+    UMBRA_ASSIGN(const std::vector<std::string> there, ids());
     for (;;) {
         auto journal = std::make_unique<Journal>();
-        const std::string id = new_id(now);
+        const std::string id = new_id(now, there.empty() ? "" : there.back());
         const std::string name = id + kJournalSuffix;
         journal->file.reset(::openat(folder, name.c_str(),
                                      O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
@@ -241,29 +248,34 @@ Result<JobInfo> JobJournals::find(const std::string& id) {
     return info;
 }
 
+Result<std::vector<std::string>> JobJournals::ids() {
+    std::vector<std::string> found;
+    const auto folder = directory(false);
+    if (!folder && folder.error().code == ENOENT) return found;
+    if (!folder) return tl::make_unexpected(folder.error());
+    UniqueFd own(::openat(*folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    DIR* stream = own.valid() ? ::fdopendir(own.get()) : nullptr;
+    if (stream == nullptr) return area_error(errno, "cannot list the restore jobs");
+    own.release();
+    while (const dirent* entry = ::readdir(stream)) {
+        const std::string name = entry->d_name;
+        if (!name.ends_with(kJournalSuffix)) continue;
+        std::string id = name.substr(0, name.size() - std::string_view(kJournalSuffix).size());
+        if (is_job_id(id)) found.push_back(std::move(id));
+    }
+    ::closedir(stream);
+    std::sort(found.begin(), found.end());
+    return found;
+}
+
 Result<std::vector<JobInfo>> JobJournals::list() {
-    std::vector<std::string> ids;
+    std::vector<std::string> found;
     {
         const std::lock_guard lock(mutex_);
-        const auto folder = directory(false);
-        if (!folder && folder.error().code == ENOENT) return std::vector<JobInfo>{};
-        if (!folder) return tl::make_unexpected(folder.error());
-        UniqueFd own(::openat(*folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-        DIR* stream = own.valid() ? ::fdopendir(own.get()) : nullptr;
-        if (stream == nullptr) return area_error(errno, "cannot list the restore jobs");
-        own.release();
-        while (const dirent* entry = ::readdir(stream)) {
-            const std::string name = entry->d_name;
-            const std::size_t suffix = std::string_view(kJournalSuffix).size();
-            if (name.size() <= suffix || !name.ends_with(kJournalSuffix)) continue;
-            std::string id = name.substr(0, name.size() - suffix);
-            if (is_job_id(id)) ids.push_back(std::move(id));
-        }
-        ::closedir(stream);
+        UMBRA_ASSIGN(found, ids());
     }
-    std::sort(ids.begin(), ids.end());
     std::vector<JobInfo> jobs;
-    for (const auto& id : ids) {
+    for (const auto& id : found) {
         if (auto info = find(id)) jobs.push_back(std::move(*info));
     }
     return jobs;

@@ -76,6 +76,7 @@ class JobJournals {
         UniqueFd runner_process;
     };
     Result<int> directory(bool make);
+    Result<std::vector<std::string>> ids();  // oldest first
     Result<Journal*> open_journal(const std::string& id);
     static Result<void> load(Journal& journal, const std::string& id, bool read_only);
     static bool runs(const Journal& journal);

@@ -63,10 +63,11 @@ class Ground {
         return token_;
     }
 
-    std::vector<std::string> command(const std::vector<std::string>& more = {}) const {
+    std::vector<std::string> command(const std::vector<std::string>& more = {},
+                                     const std::string& method = "replace") const {
         std::vector<std::string> arguments{umbra_binary(), "restore",  (d()).string(),
                                            "--from",       token_,     "--method",
-                                           "replace"};
+                                           method};
         arguments.insert(arguments.end(), more.begin(), more.end());
         return arguments;
     }
@@ -282,7 +283,7 @@ TEST_SUITE("restore-jobs") {
         const auto fill = [&] {
             run({"sh", "-c", "cat /dev/zero > " + ground.image_path() + "/filler 2>/dev/null"});
         };
-        std::string job;
+        const std::size_t jobs_before = ground.jobs().size();
         SUBCASE("while") {
             BackgroundProcess restore(ground.command(), stop_at(step));
             REQUIRE(stops(restore));
@@ -297,8 +298,8 @@ TEST_SUITE("restore-jobs") {
         fs::remove(ground.image_path() + "/filler");
         CHECK(ground.all_after());
         CHECK(ground.nothing_aside());
-        for (const auto& one : ground.jobs()) job = one.at("job");
-        ground.check_truth(job);
+        // Where there was no room for a job there is none.
+        if (ground.jobs().size() > jobs_before) ground.check_truth(ground.newest_job());
     }
 
     TEST_CASE("a damaged block in the diff area, in the middle of a hundred files") {
@@ -515,7 +516,7 @@ TEST_SUITE("restore-jobs") {
         const int step = step_named(ground, "stage", 10);
         for (const char* method : {"merge", "replace"}) {
             ground.prepare();
-            BackgroundProcess restore(ground.command({"--method", method}), stop_at(step));
+            BackgroundProcess restore(ground.command({}, method), stop_at(step));
             REQUIRE(stops(restore));
             restore.send(SIGINT);
             restore.send(SIGCONT);

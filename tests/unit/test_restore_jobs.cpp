@@ -592,6 +592,18 @@ TEST_SUITE("job journal") {
         CHECK(ground.journals->read(id, 0));
     }
 
+    TEST_CASE("ids sort by age, within a second and when the clock is set back, too") {
+        Ground ground;
+        std::string last;
+        for (int i = 0; i < 50; ++i) {
+            if (i % 10 == 9) ground.restart();
+            const std::string id = ground.journals->create(0, 1'700'000'000 - i / 25)->id;
+            CHECK(id > last);
+            last = id;
+        }
+        CHECK(ground.journals->create(0, 1'700'000'007)->id.starts_with("20231114-221327-"));
+    }
+
     TEST_CASE("only who runs a job records in it, one at a time; users have limits") {
         Ground ground;
         JobJournals::Limits limits;
