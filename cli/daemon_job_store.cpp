@@ -32,12 +32,13 @@ void DaemonJobStore::end_run(const std::string& job) {
     static_cast<void>(ask_share(share_, control_method::kRestoreEnd, {{"job", job}}));
 }
 
-Result<void> DaemonJobStore::append(const std::string& job,
-                                    const std::vector<std::string>& records, bool sync) {
+Result<void> DaemonJobStore::append(const std::string& job, const std::vector<std::string>& records,
+                                    bool sync) {
     for (std::size_t begin = 0; begin < records.size() || (sync && records.empty());) {
         json digits = json::array();
         std::size_t bytes = 0, end = begin;
-        while (end < records.size() && (end == begin || bytes + records[end].size() < kRequestBytes)) {
+        while (end < records.size() &&
+               (end == begin || bytes + records[end].size() < kRequestBytes)) {
             bytes += records[end].size();
             digits.push_back(encode_hex(records[end++]));
         }
@@ -85,15 +86,15 @@ UntouchedQuestion ask_untouched(const SharePath& share, const std::string& token
         for (std::size_t begin = 0; begin < paths.size();) {
             json digits = json::array();
             std::size_t bytes = 0, end = begin;
-            while (end < paths.size() && (end == begin || bytes + paths[end].size() < kRequestBytes)) {
+            while (end < paths.size() &&
+                   (end == begin || bytes + paths[end].size() < kRequestBytes)) {
                 bytes += paths[end].size() + 4;
                 digits.push_back(encode_hex(paths[end++]));
             }
             const auto answers = ask_share(share, control_method::kRestoreUntouched,
                                            {{"token", token}, {"paths", std::move(digits)}});
-            for (std::size_t i = begin; answers && answers->is_array() && i < end &&
-                                        i - begin < answers->size();
-                 ++i)
+            for (std::size_t i = begin;
+                 answers && answers->is_array() && i < end && i - begin < answers->size(); ++i)
                 known[i] = (*answers)[i - begin] == json(true);
             begin = end;
         }

@@ -87,10 +87,9 @@ Result<ExitCode> show_plan(const RestoreSource& source, const JobSpec& spec, Res
         options.untouched = run.untouched;
         options.interrupted = run.interrupted;
         options.on_unchanged = [&](const JobEntry& entry) { report.object(entry, std::nullopt); };
-        UMBRA_ASSIGN(const ComponentPlan plan,
-                     Planner(source.snapshot_root.get(), source.target_root.get(), component,
-                             options)
-                         .plan());
+        UMBRA_ASSIGN(const ComponentPlan plan, Planner(source.snapshot_root.get(),
+                                                       source.target_root.get(), component, options)
+                                                   .plan());
         for (const auto& planned : plan.entries) {
             if (planned.entry.action != RestoreAction::kUnchanged)
                 report.object(planned.entry, planned.error);
@@ -134,8 +133,7 @@ Result<ExitCode> run_restore(const RestoreCommandOptions& options) {
         component_named(spec, named[i].component, options, *method)
             .paths.push_back(source.paths[i]);
     const PatientSignals signals;
-    RestoreReport report(
-        {source.shown_root, options.as_json, options.as_lines, options.dry_run});
+    RestoreReport report({source.shown_root, options.as_json, options.as_lines, options.dry_run});
     RunOptions run = report.run_options();
     if (spec.in_share && spec.target_root.empty())
         run.untouched = ask_untouched(source.share, source.token);
@@ -153,8 +151,7 @@ Result<ExitCode> run_revert(const std::string& share, const std::string& token,
     spec.kind = JobKind::kRevert;
     component_named(spec, "share", options, RestoreMethod::kMirror).paths = {{"", ""}};
     const PatientSignals signals;
-    RestoreReport report(
-        {source.shown_root, options.as_json, options.as_lines, options.dry_run});
+    RestoreReport report({source.shown_root, options.as_json, options.as_lines, options.dry_run});
     RunOptions run = report.run_options();
     run.untouched = ask_untouched(source.share, source.token);
     if (options.dry_run) return show_plan(source, spec, report, run);
@@ -183,14 +180,16 @@ CLI::App* add_restore_command(CLI::App& parent, Runner& chosen) {
     command->add_option("PATH", options->paths, "Paths in a share; they may have been deleted");
     command->add_option("--from", options->from, "The snapshot: token or label")
         ->type_name("TOKEN");
-    command->add_option("--component", options->components,
-                        "A path of a named component, restored as a unit; may be repeated")
+    command
+        ->add_option("--component", options->components,
+                     "A path of a named component, restored as a unit; may be repeated")
         ->type_name("NAME=PATH")
         ->allow_extra_args(false);
     command->add_option("--to", options->to, "Put them into this folder instead of where they were")
         ->type_name("DIR");
-    command->add_option("--method", options->method,
-                        "merge (default), replace, if-missing, if-can-replace or mirror")
+    command
+        ->add_option("--method", options->method,
+                     "merge (default), replace, if-missing, if-can-replace or mirror")
         ->type_name("METHOD");
     command->add_option("--include", options->include, "Only files that match; may be repeated")
         ->type_name("PATTERN")

@@ -78,10 +78,10 @@ Result<FoundJob> find_job(const JobOptions& options) {
         }
     }
     if (why && shares.size() == 1) return tl::make_unexpected(*why);
-    return error_of(ErrorKind::kNotFound, ENOENT,
-                    fmt::format("there is no restore job '{}'{}: 'umbra restore list' shows yours",
-                                options.job,
-                                options.share ? "" : " in the shares that are mounted"));
+    return error_of(
+        ErrorKind::kNotFound, ENOENT,
+        fmt::format("there is no restore job '{}'{}: 'umbra restore list' shows yours", options.job,
+                    options.share ? "" : " in the shares that are mounted"));
 }
 
 // A user's job is gone on with by root with that user's rights, and no others.
@@ -89,7 +89,8 @@ Result<void> become(uid_t uid) {
     if (::geteuid() != 0 || uid == 0) return {};
     const struct passwd* user = ::getpwuid(uid);
     const gid_t group = user != nullptr ? user->pw_gid : static_cast<gid_t>(uid);
-    const int groups = user != nullptr ? ::initgroups(user->pw_name, group) : ::setgroups(0, nullptr);
+    const int groups =
+        user != nullptr ? ::initgroups(user->pw_name, group) : ::setgroups(0, nullptr);
     if (groups != 0 || ::setresgid(group, group, group) != 0 || ::setresuid(uid, uid, uid) != 0)
         return errno_error(errno, fmt::format("cannot take the rights of user {}", uid));
     return {};
@@ -116,8 +117,8 @@ Result<json> listed_jobs(const SharePath& share) {
         json one{{"job", id},
                  {"user", job.value("user", json())},
                  {"created", job.value("created", json())},
-                 {"state", whole ? json(job_state(*whole, job.value("running", false)))
-                                 : json("damaged")},
+                 {"state",
+                  whole ? json(job_state(*whole, job.value("running", false))) : json("damaged")},
                  {"kind", nullptr},
                  {"snapshot", nullptr},
                  {"error", whole ? json(nullptr) : json(whole.error().text())}};
@@ -168,8 +169,7 @@ void print_job(const json& job) {
     for (const auto& component : job.at("components")) {
         const std::string reason = text_in(component, "reason");
         print_line(fmt::format("component {}: {} {}{}", printable(text_in(component, "name")),
-                               text_in(component, "status"),
-                               component.value("status_number", 0),
+                               text_in(component, "status"), component.value("status_number", 0),
                                reason.empty() ? "" : ": " + printable(reason)));
         for (const auto& path : component.at("paths")) {
             const std::string why = text_in(path, "reason");
@@ -236,15 +236,14 @@ Result<ExitCode> run_forget(const JobOptions& options) {
     UMBRA_ASSIGN(const std::vector<SharePath> shares, shares_of(options));
     std::optional<Error> why;
     for (const auto& share : shares) {
-        const auto done =
-            ask_share(share, control_method::kRestoreForget, {{"job", options.job}});
+        const auto done = ask_share(share, control_method::kRestoreForget, {{"job", options.job}});
         if (done) return ExitCode::kDone;
         if (!why || done.error().kind != ErrorKind::kNotFound) why = done.error();
     }
     if (why) return tl::make_unexpected(*why);
-    return error_of(ErrorKind::kNotFound, ENOENT,
-                    fmt::format("there is no restore job '{}' in the shares that are mounted",
-                                options.job));
+    return error_of(
+        ErrorKind::kNotFound, ENOENT,
+        fmt::format("there is no restore job '{}' in the shares that are mounted", options.job));
 }
 
 CLI::App* add_job_command(CLI::App& restore, const char* name, const char* what,
@@ -252,8 +251,9 @@ CLI::App* add_job_command(CLI::App& restore, const char* name, const char* what,
     CLI::App* command = restore.add_subcommand(name, what);
     command->footer(kRestoreExitStatusHelp);
     command->add_option("JOB", options->job, "As 'umbra restore list' names it")->required();
-    command->add_option("SHARE", options->share,
-                        "The share, or any path in it (default: the one you are in, or all that are mounted)");
+    command->add_option(
+        "SHARE", options->share,
+        "The share, or any path in it (default: the one you are in, or all that are mounted)");
     return command;
 }
 
@@ -263,8 +263,9 @@ void add_restore_job_commands(CLI::App& restore, Runner& chosen) {
     auto options = std::make_shared<JobOptions>();
     CLI::App* list = restore.add_subcommand("list", "List restore jobs");
     list->footer(kExitStatusHelp);
-    list->add_option("SHARE", options->share,
-                     "The share, or any path in it (default: the one you are in, or all that are mounted)");
+    list->add_option(
+        "SHARE", options->share,
+        "The share, or any path in it (default: the one you are in, or all that are mounted)");
     list->add_flag("--json", options->as_json, "Print JSON");
     list->callback([options, &chosen] { chosen = [options] { return run_list(*options); }; });
 

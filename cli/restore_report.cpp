@@ -73,8 +73,7 @@ void RestoreReport::object(const JobEntry& entry, const std::optional<Error>& er
     } else if (options_.as_json) {
         objects_.emplace_back(entry.path, to_json(entry, error));
     } else if (options_.dry_run) {
-        const char* action =
-            restore_action_name(error ? RestoreAction::kConflict : entry.action);
+        const char* action = restore_action_name(error ? RestoreAction::kConflict : entry.action);
         lines_.emplace_back(entry.path, fmt::format("{:<9} {}", action, printable(path)));
     }
 }
@@ -137,13 +136,15 @@ ExitCode RestoreReport::finish(const JobOutcome& outcome) {
             fmt::format("the owner of {} restored files could not be set: only root can do that",
                         summary.owners_left));
     if (summary.extended_left > 0)
-        print_note(fmt::format("of {} restored files not all extended attributes could be set: "
-                               "the user may not, or the filesystem cannot",
-                               summary.extended_left));
+        print_note(
+            fmt::format("of {} restored files not all extended attributes could be set: "
+                        "the user may not, or the filesystem cannot",
+                        summary.extended_left));
     if (summary.interrupted)
-        print_error(fmt::format("stopped by a signal: {} restored, {} failed, the rest as it was; "
-                                "'umbra restore resume {}' goes on",
-                                summary.changed, summary.failed, outcome.id));
+        print_error(
+            fmt::format("stopped by a signal: {} restored, {} failed, the rest as it was; "
+                        "'umbra restore resume {}' goes on",
+                        summary.changed, summary.failed, outcome.id));
     return outcome.complete() ? ExitCode::kDone : ExitCode::kRestoreIncomplete;
 }
 

@@ -1,4 +1,5 @@
-// What a restore says while it runs and when it is done: the same for restore, revert, resume, undo.
+// What a restore says while it runs and when it is done: the same for restore, revert, resume,
+// undo.
 #pragma once
 
 #include <chrono>

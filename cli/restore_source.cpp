@@ -169,9 +169,11 @@ Result<RestoreSource> open_restore(const std::vector<std::string>& paths, const 
     if (!opened && !(dry_run && opened.error().code == ENOENT)) return forward_error(opened);
     if (opened) source.target_root = std::move(*opened);
     source.spec.in_share = path_is_within(target, share.root());
-    source.spec.target_root = !source.spec.in_share          ? target
-                              : target.size() == share.root().size() ? ""
-                                  : target.substr(share.root() == "/" ? 1 : share.root().size() + 1);
+    source.spec.target_root =
+        !source.spec.in_share ? target
+        : target.size() == share.root().size()
+            ? ""
+            : target.substr(share.root() == "/" ? 1 : share.root().size() + 1);
     return source;
 }
 

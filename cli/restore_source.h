@@ -23,8 +23,8 @@ struct RestoreSource {
     std::string shown_root;  // how people call the target root
     std::string token;
     std::vector<RestorePath> paths;
-    SharePath share;      // as it is seen now
-    JobSpec spec;         // snapshot and target root; no components
+    SharePath share;  // as it is seen now
+    JobSpec spec;     // snapshot and target root; no components
     bool read_only = false;
 };
 

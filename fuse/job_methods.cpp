@@ -14,6 +14,8 @@ namespace {
 
 // What an ordinary user's restores keep of the past is kept no longer than this.
 constexpr std::int64_t kUserHoldSeconds = 30 * 24 * 3600;
+// And so often a job of theirs may begin anew, each time with a snapshot.
+constexpr std::size_t kUserHeldSnapshots = 8;
 
 std::string hold_reason(const std::string& job) { return "restore " + job; }
 
@@ -30,9 +32,20 @@ Result<JobInfo> own_job(Volume& volume, const json& parameters, const MethodCall
     UMBRA_ASSIGN(const std::string id, required_text(parameters, "job"));
     UMBRA_ASSIGN(JobInfo job, volume.jobs().find(id));
     if (caller.uid == 0 || caller.uid == job.uid) return job;
-    return error_of(ErrorKind::kNotFound, ENOENT,
-                    fmt::format("there is no restore job '{}': 'umbra restore list' shows yours",
-                                id));
+    return error_of(
+        ErrorKind::kNotFound, ENOENT,
+        fmt::format("there is no restore job '{}': 'umbra restore list' shows yours", id));
+}
+
+std::size_t held_for(const Volume& volume, const std::string& job) {
+    std::size_t count = 0;
+    for (const auto& snapshot : volume.catalog().snapshots()) {
+        count += std::any_of(snapshot.holds.begin(), snapshot.holds.end(),
+                             [&](const Hold& hold) { return hold.reason == hold_reason(job); })
+                     ? 1
+                     : 0;
+    }
+    return count;
 }
 
 Result<std::vector<std::string>> hex_texts(const json& parameters, const char* key) {
@@ -41,9 +54,9 @@ Result<std::vector<std::string>> hex_texts(const json& parameters, const char* k
     for (const auto& text : texts) {
         auto bytes = decode_hex(text);
         if (!bytes)
-            return error_of(ErrorKind::kUsage, EINVAL,
-                            fmt::format("the parameter '{}' must be pairs of hexadecimal digits",
-                                        key));
+            return error_of(
+                ErrorKind::kUsage, EINVAL,
+                fmt::format("the parameter '{}' must be pairs of hexadecimal digits", key));
         decoded.push_back(std::move(*bytes));
     }
     return decoded;
@@ -61,6 +74,12 @@ Result<json> begin(Volume& volume, const json& parameters, const MethodCaller& c
     UMBRA_ASSIGN(const JobInfo job, own_job(volume, parameters, caller));
     UMBRA_ASSIGN(const bool snapshot, optional_flag(parameters, "snapshot"));
     UMBRA_TRY(volume.check_owner());
+    if (snapshot && !caller.owner && held_for(volume, job.id) >= kUserHeldSnapshots)
+        return error_of(
+            ErrorKind::kRefused, EDQUOT,
+            fmt::format("restore job '{}' was begun {} times, and no user's may be more "
+                        "often: restore anew",
+                        job.id, kUserHeldSnapshots));
     UMBRA_TRY(volume.jobs().begin_run(job.id, caller.pid));
     if (!snapshot) return json{{"before", ""}};
     Volume::SnapshotOptions options;
@@ -95,8 +114,8 @@ Result<json> read(Volume& volume, const json& parameters, const MethodCaller& ca
     UMBRA_ASSIGN(const JobInfo job, own_job(volume, parameters, caller));
     UMBRA_ASSIGN(const auto position, optional_integer(parameters, "position"));
     UMBRA_ASSIGN(const JobJournals::Slice slice,
-                 volume.jobs().read(job.id, static_cast<std::uint64_t>(std::max<std::int64_t>(
-                                                position.value_or(0), 0))));
+                 volume.jobs().read(job.id, static_cast<std::uint64_t>(
+                                                std::max<std::int64_t>(position.value_or(0), 0))));
     json records = json::array();
     for (const auto& record : slice.records) records.push_back(encode_hex(record));
     json shown = to_json(job);
@@ -141,8 +160,8 @@ Result<json> untouched(Volume& volume, const json& parameters, const MethodCalle
     json answers = json::array();
     for (const auto& path : paths) {
         const bool may = !caller.may_see || caller.may_see(snapshot.token, path);
-        const auto known = may ? volume.history().contents_untouched(snapshot.epoch, path)
-                               : Result<bool>(false);
+        const auto known =
+            may ? volume.history().contents_untouched(snapshot.epoch, path) : Result<bool>(false);
         answers.push_back(known && *known);
     }
     return answers;

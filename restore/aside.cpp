@@ -118,7 +118,8 @@ Result<void> stage_link(int object, int folder, const std::string& name) {
 
 Result<void> remove_whole(int folder, const std::string& name) {
     if (::unlinkat(folder, name.c_str(), 0) == 0 || errno == ENOENT) return {};
-    if (errno != EISDIR && errno != EPERM) return errno_error(errno, "cannot remove '" + name + "'");
+    if (errno != EISDIR && errno != EPERM)
+        return errno_error(errno, "cannot remove '" + name + "'");
     const int code = errno;
     auto inside = open_beneath(folder, name, O_RDONLY | O_DIRECTORY);
     if (!inside && inside.error().code == EACCES) {
@@ -145,7 +146,8 @@ Result<std::uint64_t> write_differences(int from, int to, std::uint64_t size,
     std::uint64_t written = 0;
     for (std::uint64_t offset = 0; offset < size; offset += kChunk) {
         if (interrupted && interrupted()) return errno_error(EINTR, "stopped");
-        const auto length = static_cast<std::size_t>(std::min<std::uint64_t>(kChunk, size - offset));
+        const auto length =
+            static_cast<std::size_t>(std::min<std::uint64_t>(kChunk, size - offset));
         if (is_hole(from, offset, length)) {
             if (is_hole(to, offset, length)) continue;
             if (::fallocate(to, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
@@ -160,8 +162,8 @@ Result<std::uint64_t> write_differences(int from, int to, std::uint64_t size,
             const bool same = at + block <= there &&
                               std::memcmp(wanted.data() + at, present.data() + at, block) == 0;
             if (same) continue;
-            const int code = write_whole(
-                to, std::as_bytes(std::span(wanted.data() + at, block)), offset + at);
+            const int code =
+                write_whole(to, std::as_bytes(std::span(wanted.data() + at, block)), offset + at);
             if (code != 0) return errno_error(code, "cannot write it");
             written += block;
         }

@@ -1,6 +1,6 @@
 // What stands aside while a component is restored: new objects before they take their place, the
-// originals after that. Their names tell job, run and path; who they are tells which of the two they
-// are, after a crash as well.
+// originals after that. Their names tell job, run and path; who they are tells which of the two
+// they are, after a crash as well.
 #pragma once
 
 #include <cstdint>

@@ -32,6 +32,25 @@ Result<void> rename_aside(int folder, const std::string& from, const std::string
     return {};
 }
 
+// Gives the name back to what stands aside, in exchange for `ours`. Where somebody else has put
+// something there meanwhile that is newer: then that keeps the name. Who is left aside, nobody
+// needs.
+Result<ObjectIdentity> give_back(int folder, const std::string& name, const std::string& aside,
+                                 ObjectIdentity ours) {
+    constexpr int kTries = 1000;
+    for (int i = 0; i < kTries; ++i) {
+        UMBRA_ASSIGN(const ObjectIdentity given, identity_of(folder, aside));
+        auto exchanged = rename_aside(folder, name, aside, RENAME_EXCHANGE);
+        // Somebody has removed it meanwhile: so it stays.
+        if (!exchanged && exchanged.error().code == ENOENT) return given;
+        if (!exchanged) return forward_error(exchanged);
+        UMBRA_ASSIGN(const ObjectIdentity got, identity_of(folder, aside));
+        if (got == ours) return got;
+        ours = given;
+    }
+    return errno_error(EBUSY, "somebody replaces it all the time");
+}
+
 ReportedStatus status_of(RestoreStatus status, const std::optional<Error>& error) {
     ReportedStatus reported;
     reported.status = status;
@@ -50,8 +69,7 @@ bool same_moment(const struct timespec& a, const struct timespec& b) {
 
 Result<UniqueFd> ComponentRun::open_parent(const std::string& path) const {
     auto folder = open_far_beneath(roots_.target, parent_of(path), O_PATH | O_DIRECTORY);
-    if (!folder)
-        return errno_error(folder.error().code, "cannot enter the folder that it lies in");
+    if (!folder) return errno_error(folder.error().code, "cannot enter the folder that it lies in");
     return folder;
 }
 
@@ -67,7 +85,8 @@ void ComponentRun::progress() {
 
 Result<void> ComponentRun::sync_targets() {
     if (roots_.in_share) return store_.sync_share();
-    const UniqueFd root(::open(ProcPath(roots_.target).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    const UniqueFd root(
+        ::open(ProcPath(roots_.target).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!root.valid() || ::syncfs(root.get()) != 0)
         return errno_error(errno, "cannot make what was restored durable");
     return {};
@@ -93,8 +112,8 @@ Result<void> ComponentRun::run() {
         const Error why = plan.error();
         if (why.code != EINTR) ++summary_.failed;
         UMBRA_TRY(recorder_.add(job_record::component_begun(number_)));
-        UMBRA_TRY(recorder_.add(job_record::component_status(
-            number_, status_of(RestoreStatus::kNone, why))));
+        UMBRA_TRY(recorder_.add(
+            job_record::component_status(number_, status_of(RestoreStatus::kNone, why))));
         UMBRA_TRY(recorder_.add(job_record::cleaned(number_)));
         UMBRA_TRY(recorder_.flush(true));
         if (why.kind == ErrorKind::kNotFound) return tl::make_unexpected(why);
@@ -178,7 +197,8 @@ Result<void> ComponentRun::run_batch(std::size_t first, std::size_t end) {
         put_back_folder_times();
     };
     stage_all(first, end);
-    if (atomic && interrupted() && !failure_) failure_ = Error{EINTR, ErrorKind::kSystem, "stopped"};
+    if (atomic && interrupted() && !failure_)
+        failure_ = Error{EINTR, ErrorKind::kSystem, "stopped"};
     if (!failure_) {
         step("sync what stands aside");
         if (auto synced = sync_targets(); !synced) failure_ = synced.error();
@@ -235,9 +255,10 @@ void ComponentRun::stage_all(std::size_t first, std::size_t end) {
         step("stage");
         if (auto staged = stage(i); !staged) {
             units_[i].error = staged.error();
-            if (atomic) failure_ = Error{staged.error().code, staged.error().kind,
-                                         fmt::format("'{}': {}", planned.entry.path,
-                                                     staged.error().text())};
+            if (atomic)
+                failure_ =
+                    Error{staged.error().code, staged.error().kind,
+                          fmt::format("'{}': {}", planned.entry.path, staged.error().text())};
         } else {
             progress_.done_bytes += planned.entry.size;
         }
@@ -298,8 +319,7 @@ Result<void> ComponentRun::stage_object(std::size_t i, int folder, const std::st
     UMBRA_ASSIGN(const Attributes wanted, read_attributes(source->get()));
     if (IFTODT(wanted.status.st_mode) != planned.type)
         return errno_error(ESTALE, "the snapshot is not what it was");
-    auto staged =
-        stage_copy(source->get(), wanted, folder, name, [this] { return interrupted(); });
+    auto staged = stage_copy(source->get(), wanted, folder, name, [this] { return interrupted(); });
     if (!staged) {
         static_cast<void>(remove_whole(folder, name));
         units_[i].staged = false;
@@ -334,8 +354,7 @@ Result<void> ComponentRun::finish_staged_folders(std::size_t first, std::size_t 
             UMBRA_ASSIGN(const UniqueFd made,
                          open_far_beneath(roots_.target, units_[i].aside, O_PATH));
             UMBRA_ASSIGN(const Attributes fresh, read_attributes(made.get()));
-            UMBRA_ASSIGN(const MetadataOutcome outcome,
-                         apply_metadata(made.get(), wanted, fresh));
+            UMBRA_ASSIGN(const MetadataOutcome outcome, apply_metadata(made.get(), wanted, fresh));
             if (outcome.owner_left) ++summary_.owners_left;
             if (outcome.extended_left) ++summary_.extended_left;
             return {};
@@ -408,13 +427,19 @@ Result<void> ComponentRun::switch_name(std::size_t i, int folder) {
     units_[i].switched = true;
     auto kept = check_kept(i, folder);
     if (kept) return {};
-    auto back = removes ? rename_aside(folder, aside, name, RENAME_NOREPLACE)
-                        : rename_aside(folder, name, aside, RENAME_EXCHANGE);
-    if (back) units_[i].switched = false;
+    if (removes) {
+        if (rename_aside(folder, aside, name, RENAME_NOREPLACE)) units_[i].switched = false;
+        return kept;
+    }
+    auto spare = give_back(folder, name, aside, planned.made);
+    if (!spare) return kept;
+    units_[i].switched = false;
+    units_[i].spare = *spare;
     return kept;
 }
 
-// Now that nobody reaches it by its name: is it what was planned to go, and does nobody write to it?
+// Now that nobody reaches it by its name: is it what was planned to go, and does nobody write to
+// it?
 Result<void> ComponentRun::check_kept(std::size_t i, int folder) {
     const std::string aside = name_of(units_[i].aside);
     UMBRA_ASSIGN(const ObjectIdentity kept, identity_of(folder, aside));
@@ -526,19 +551,20 @@ Result<void> ComponentRun::put_back_unit(std::size_t i) {
     const std::string name = name_of(entry(i).path), aside = name_of(units_[i].aside);
     if (entry(i).action == RestoreAction::kRemove)
         return rename_aside(folder.get(), aside, name, RENAME_NOREPLACE);
+    if (entry(i).action == RestoreAction::kReplace) {
+        UMBRA_ASSIGN(units_[i].spare, give_back(folder.get(), name, aside, entry(i).made));
+        return {};
+    }
     UMBRA_ASSIGN(const ObjectIdentity now, identity_of(folder.get(), name));
-    if (now != entry(i).made)
-        return errno_error(EBUSY, "somebody else has replaced what had been restored");
-    return entry(i).action == RestoreAction::kCreate
-               ? rename_aside(folder.get(), name, aside, RENAME_NOREPLACE)
-               : rename_aside(folder.get(), name, aside, RENAME_EXCHANGE);
+    // What somebody else has put there since is theirs.
+    if (now != entry(i).made) return {};
+    return rename_aside(folder.get(), name, aside, RENAME_NOREPLACE);
 }
 
 Result<void> ComponentRun::put_back_in_place(std::size_t i, int folder) {
     UMBRA_ASSIGN(const UniqueFd present, open_beneath(folder, name_of(entry(i).path), O_PATH));
     if (entry(i).in_place) {
-        if (roots_.before < 0)
-            return errno_error(ENOENT, "what it was is in no snapshot");
+        if (roots_.before < 0) return errno_error(ENOENT, "what it was is in no snapshot");
         UMBRA_ASSIGN(const UniqueFd from,
                      open_far_beneath(roots_.before, entry(i).path, O_RDONLY | O_NONBLOCK));
         const UniqueFd to(::open(ProcPath(present.get()).c_str(), O_RDWR | O_CLOEXEC));
@@ -573,7 +599,7 @@ void ComponentRun::clean(std::size_t first, std::size_t end) {
         auto who = identity_of(folder->get(), name_of(units_[i].aside));
         const bool ours = who && who->known() &&
                           (*who == entry(i).present || *who == entry(i).made ||
-                           (units_[i].staged && !entry(i).made.known()));
+                           *who == units_[i].spare || (units_[i].staged && !entry(i).made.known()));
         if (ours) static_cast<void>(remove_whole(folder->get(), name_of(units_[i].aside)));
     }
 }
@@ -603,8 +629,8 @@ Result<bool> ComponentRun::report_path(std::size_t i) {
         UMBRA_TRY(report(i, RestoreStatus::kNone, unit.error ? unit.error : failure_));
     } else if (unit.error) {
         // Changed in place and not put back, or switched and not switched back: mixed.
-        UMBRA_TRY(report(i, unit.switched ? RestoreStatus::kFailed : RestoreStatus::kNone,
-                         unit.error));
+        UMBRA_TRY(
+            report(i, unit.switched ? RestoreStatus::kFailed : RestoreStatus::kNone, unit.error));
     }
     const bool stopped = unit.error && unit.error->code == EINTR;
     if (error && !stopped) ++summary_.failed;
@@ -664,8 +690,8 @@ Result<void> ComponentRun::report_component() {
     const RestoreStatus status = all    ? RestoreStatus::kAll
                                  : none ? RestoreStatus::kNone
                                         : RestoreStatus::kFailed;
-    UMBRA_TRY(recorder_.add(job_record::component_status(
-        number_, status_of(status, all ? std::nullopt : why))));
+    UMBRA_TRY(recorder_.add(
+        job_record::component_status(number_, status_of(status, all ? std::nullopt : why))));
     step("record the component");
     UMBRA_TRY(recorder_.flush(true));
     if (mixed > 0) return {};
@@ -721,8 +747,9 @@ ReportedStatus look_at_touched(const JobEntry& entry, const Standing& standing, 
                                   "the restore was interrupted around it");
     const auto same = compare();
     if (same && *same) return interrupted_status(RestoreStatus::kAll, 0, "");
-    return interrupted_status(RestoreStatus::kFailed, EINTR,
-                              "the restore was interrupted before or while its attributes were set");
+    return interrupted_status(
+        RestoreStatus::kFailed, EINTR,
+        "the restore was interrupted before or while its attributes were set");
 }
 
 ReportedStatus look_at_entry(const JobEntry& entry, int source_root, int target_root,
@@ -740,8 +767,9 @@ ReportedStatus look_at_entry(const JobEntry& entry, int source_root, int target_
         return interrupted_status(RestoreStatus::kAll, 0, "");
     const bool as_it_was = entry.present.known() ? now == entry.present : !now.known();
     if (as_it_was) return interrupted_status(RestoreStatus::kNone, EINTR, kBeforeIt);
-    return interrupted_status(RestoreStatus::kFailed, ESTALE,
-                              "the restore was interrupted, and somebody else has replaced it since");
+    return interrupted_status(
+        RestoreStatus::kFailed, ESTALE,
+        "the restore was interrupted, and somebody else has replaced it since");
 }
 
 }  // namespace
@@ -797,10 +825,9 @@ Result<void> settle_entry(const JobEntry& entry, const std::string& aside,
         if (entry.action == RestoreAction::kRemove && !standing.at_name.known()) {
             UMBRA_TRY(rename_aside(folder, aside, name, RENAME_NOREPLACE));
         } else if (standing.at_name == entry.made) {
-            UMBRA_TRY(rename_aside(folder, name, aside, RENAME_EXCHANGE));
-        } else {
-            return errno_error(EBUSY, "somebody else has replaced what had been restored");
+            UMBRA_TRY(give_back(folder, name, aside, entry.made));
         }
+        // Else somebody else has replaced what had been restored: that is theirs.
     } else if (take_back && entry.action == RestoreAction::kCreate && entry.made.known() &&
                standing.at_name == entry.made) {
         UMBRA_TRY(rename_aside(folder, name, aside, RENAME_NOREPLACE));
@@ -810,9 +837,10 @@ Result<void> settle_entry(const JobEntry& entry, const std::string& aside,
     const bool never_recorded = !entry.made.known() && !entry.present.known();
     // The original that was switched away goes only where what took its place is still there.
     UMBRA_ASSIGN(const ObjectIdentity now, identity_of(folder, name));
+    const bool superseded = now.known() && now != entry.present;
     const bool spare = never_recorded || left == entry.made ||
-                       (left == entry.present && !take_back &&
-                        (now == entry.made || entry.action == RestoreAction::kRemove));
+                       (left == entry.present &&
+                        (superseded || (!take_back && entry.action == RestoreAction::kRemove)));
     return spare ? remove_whole(folder, aside) : Result<void>{};
 }
 

@@ -74,11 +74,12 @@ class ComponentRun {
 
    private:
     struct Unit {
-        std::string aside;          // path in the target root, where it is staged; "": it is not
+        std::string aside;  // path in the target root, where it is staged; "": it is not
         bool staged = false;
         bool switched = false;
+        ObjectIdentity spare;  // stands aside, and nobody needs it
         std::optional<Error> error;
-        struct stat present {};     // as planned
+        struct stat present {};            // as planned
         std::optional<Attributes> before;  // of what is changed in place
         std::optional<Error> not_put_back;
     };
@@ -141,8 +142,8 @@ class ComponentRun {
     const ComponentSpec spec_;
     RestoreSummary& summary_;
     ComponentPlan plan_;
-    std::vector<Unit> units_;                  // as the plan's entries
-    std::vector<std::uint32_t> recorded_;      // number in the journal of an entry, + 1
+    std::vector<Unit> units_;                    // as the plan's entries
+    std::vector<std::uint32_t> recorded_;        // number in the journal of an entry, + 1
     std::map<std::string, Attributes> folders_;  // that names change in, as they were
     RestoreProgress progress_;
     std::optional<Error> failure_;  // the first, of a component that is all or nothing

@@ -70,9 +70,8 @@ Result<UniqueFd> ShareRoots::target(const JobSpec& spec) {
     UMBRA_ASSIGN(const UniqueFd root, open_folder(root_));
     auto folder = open_far_beneath(root.get(), spec.target_root, O_RDONLY | O_DIRECTORY);
     if (!folder)
-        return errno_error(folder.error().code,
-                           fmt::format("cannot open the folder '{}'",
-                                       join_path(root_, spec.target_root)));
+        return errno_error(folder.error().code, fmt::format("cannot open the folder '{}'",
+                                                            join_path(root_, spec.target_root)));
     return folder;
 }
 
@@ -113,8 +112,7 @@ Result<JobOutcome> JobRunner::run_components(JobRecorder& recorder) {
     const JobSpec spec = *recorder.job().spec;
     UMBRA_ASSIGN(const UniqueFd source, roots_.snapshot(spec.token));
     UMBRA_ASSIGN(const UniqueFd target, roots_.target(spec));
-    UMBRA_ASSIGN(const UniqueFd before,
-                 roots_.target_in(spec, recorder.job().runs.back().before));
+    UMBRA_ASSIGN(const UniqueFd before, roots_.target_in(spec, recorder.job().runs.back().before));
     const RestoreRoots roots{source.get(), target.get(), before.get(), spec.in_share};
     JobOutcome outcome;
     outcome.id = recorder.id();
@@ -123,8 +121,7 @@ Result<JobOutcome> JobRunner::run_components(JobRecorder& recorder) {
         if (recorder.job().components[i].status.status == RestoreStatus::kAll) continue;
         if (options_.interrupted && options_.interrupted()) outcome.summary.interrupted = true;
         if (outcome.summary.interrupted) break;
-        result =
-            ComponentRun(recorder, store_, roots, options_, i, outcome.summary).run();
+        result = ComponentRun(recorder, store_, roots, options_, i, outcome.summary).run();
         if (!result) break;
     }
     if (!result && result.error().kind != ErrorKind::kNotFound) return forward_error(result);

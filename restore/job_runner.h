@@ -1,5 +1,5 @@
-// Runs restore jobs: a new one, one that was interrupted, the undoing of one. Everything is recorded
-// before and after it is done; see restore/component_run.h for the order.
+// Runs restore jobs: a new one, one that was interrupted, the undoing of one. Everything is
+// recorded before and after it is done; see restore/component_run.h for the order.
 #pragma once
 
 #include <string>
@@ -51,8 +51,8 @@ class JobRunner {
     Result<JobOutcome> run(const JobSpec& spec);
     // Goes on with what is not completely restored yet.
     Result<JobOutcome> resume(const std::string& id);
-    // Puts back what the job has changed, as the snapshot from before its first run has it: a job of
-    // its own, whose outcome this is. kRefused where there is nothing to go back to.
+    // Puts back what the job has changed, as the snapshot from before its first run has it: a job
+    // of its own, whose outcome this is. kRefused where there is nothing to go back to.
     Result<JobOutcome> undo(const std::string& id);
     // The job as it is on disk: what a crash left open is looked for.
     Result<RestoreJob> look(const std::string& id);

@@ -100,7 +100,8 @@ bool Planner::included(const std::string& path) const {
 std::uint32_t Planner::add(PlanEntry planned) {
     if (planned.error && !plan_.obstacle && all_or_nothing(spec_.method)) {
         plan_.obstacle = planned.error;
-        plan_.obstacle->message = fmt::format("'{}': {}", planned.entry.path, planned.error->text());
+        plan_.obstacle->message =
+            fmt::format("'{}': {}", planned.entry.path, planned.error->text());
     }
     const RestoreAction action = planned.entry.action;
     if (!planned.error && !planned.entry.in_place && planned.link_to == 0 &&
@@ -184,10 +185,10 @@ Result<bool> Planner::make_way(const RestorePath& path, std::uint32_t& within, U
             continue;
         }
         if (entered.error().code != ENOENT) {
-            conflict({path.source, path.target}, DT_UNKNOWN,
-                     told(entered.error().code,
-                          fmt::format("cannot enter '{}' on the way to it: {}", name,
-                                      entered.error().text())));
+            conflict(
+                {path.source, path.target}, DT_UNKNOWN,
+                told(entered.error().code, fmt::format("cannot enter '{}' on the way to it: {}",
+                                                       name, entered.error().text())));
             return false;
         }
         PlanEntry planned;
@@ -222,21 +223,20 @@ Result<void> Planner::plan_path(const RestorePath& path) {
                                         ? ": a folder on the way is a symbolic link there"
                                         : ""));
     if (!wanted)
-        return tl::make_unexpected(Error{
-            wanted.error().code, wanted.error().kind,
-            fmt::format("cannot look up '{}' in the snapshot: {}", path.source,
-                        wanted.error().text())});
+        return tl::make_unexpected(Error{wanted.error().code, wanted.error().kind,
+                                         fmt::format("cannot look up '{}' in the snapshot: {}",
+                                                     path.source, wanted.error().text())});
     Place place{path.source, path.target};
     UniqueFd folder;
     UMBRA_ASSIGN(const bool entered, make_way(path, place.within, folder));
     if (!entered) return {};
     UniqueFd source_folder;
-    UMBRA_ASSIGN(source_folder, open_far_beneath(source_root_, parent_of(path.source),
-                                                 O_PATH | O_DIRECTORY));
+    UMBRA_ASSIGN(source_folder,
+                 open_far_beneath(source_root_, parent_of(path.source), O_PATH | O_DIRECTORY));
     place.source_folder = source_folder.get();
     place.target_folder = folder.get();
-    const auto known = ask_untouched(parent_of(path.source), parent_of(path.target),
-                                     {name_of(path.target)});
+    const auto known =
+        ask_untouched(parent_of(path.source), parent_of(path.target), {name_of(path.target)});
     place.untouched = known.front();
     return plan_object_at(place);
 }
@@ -248,8 +248,7 @@ Result<void> Planner::plan_exact(const RestorePath& path) {
         if (whole_.count(at) != 0) return {};
     }
     const auto wanted = open_far_beneath(source_root_, path.source, O_PATH);
-    if (!wanted && !missing(wanted.error()))
-        return tl::make_unexpected(wanted.error());
+    if (!wanted && !missing(wanted.error())) return tl::make_unexpected(wanted.error());
     if (wanted) return plan_path(path);
     auto folder = open_far_beneath(target_root_, parent_of(path.target), kFolderFlags);
     if (!folder && missing(folder.error())) return {};
@@ -267,9 +266,9 @@ Result<void> Planner::plan_object_at(const Place& place) {
     if (place.target != "" && excluded(place.target)) return {};
     auto wanted = open_object(place.source_folder, name_of(place.source));
     if (!wanted) {
-        conflict(place, DT_UNKNOWN,
-                 told(wanted.error().code,
-                      "cannot read it in the snapshot: " + wanted.error().text()));
+        conflict(
+            place, DT_UNKNOWN,
+            told(wanted.error().code, "cannot read it in the snapshot: " + wanted.error().text()));
         return {};
     }
     if (!is_folder(wanted->attributes) && !included(place.target)) return {};
@@ -358,8 +357,8 @@ std::vector<bool> Planner::ask_untouched(const std::string& source, const std::s
     return known;
 }
 
-Result<void> Planner::plan_children(const Object& wanted, const Object* present,
-                                    const Place& place, std::uint32_t within) {
+Result<void> Planner::plan_children(const Object& wanted, const Object* present, const Place& place,
+                                    std::uint32_t within) {
     UMBRA_ASSIGN(const UniqueFd source, open_beneath(wanted.fd.get(), "", kFolderFlags));
     UMBRA_ASSIGN(std::vector<std::string> names, list_names(source.get()));
     std::erase_if(names, [](const auto& name) { return is_aside_name(name); });
@@ -370,9 +369,9 @@ Result<void> Planner::plan_children(const Object& wanted, const Object* present,
     std::vector<bool> untouched(names.size());
     if (target.valid()) untouched = ask_untouched(place.source, place.target, names);
     for (std::size_t i = 0; i < names.size(); ++i) {
-        UMBRA_TRY(plan_object_at({join_path(place.source, names[i]),
-                                  join_path(place.target, names[i]), source.get(), target.get(),
-                                  within, untouched[i]}));
+        UMBRA_TRY(
+            plan_object_at({join_path(place.source, names[i]), join_path(place.target, names[i]),
+                            source.get(), target.get(), within, untouched[i]}));
     }
     if (spec_.method != RestoreMethod::kMirror || !target.valid()) return {};
     return plan_surplus(target.get(), place.target, names);
@@ -389,11 +388,11 @@ Result<void> Planner::plan_leaf(const Object& wanted, const std::optional<Object
     planned.entry.type = type_of(wanted.attributes);
     planned.entry.size = size_of(wanted.attributes);
     planned.entry.within = place.within;
-    auto action = present && is_folder(present->attributes)
-                      ? Result<RestoreAction>(RestoreAction::kReplace)  // a mirror
-                      : plan_object(wanted.fd.get(), wanted.attributes,
-                                    present ? present->fd.get() : -1, present_attributes,
-                                    options_.scope, place.untouched);
+    auto action =
+        present && is_folder(present->attributes)
+            ? Result<RestoreAction>(RestoreAction::kReplace)  // a mirror
+            : plan_object(wanted.fd.get(), wanted.attributes, present ? present->fd.get() : -1,
+                          present_attributes, options_.scope, place.untouched);
     if (!action) {
         planned.entry.action = RestoreAction::kConflict;
         planned.error = action.error();

@@ -43,8 +43,7 @@ struct ComponentPlan {
 
 // For paths (of the share, the same in snapshot and live tree): is the regular file there the one
 // of the snapshot, and not written to since? As the index knows it, without reading the file.
-using UntouchedQuestion =
-    std::function<std::vector<bool>(const std::vector<std::string>& paths)>;
+using UntouchedQuestion = std::function<std::vector<bool>(const std::vector<std::string>& paths)>;
 
 struct PlanOptions {
     MetadataScope scope;

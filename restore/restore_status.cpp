@@ -26,11 +26,11 @@ Result<void> report_status(ReportedStatus& of, const ReportedStatus& reported, s
         return error_of(ErrorKind::kRefused, EINVAL,
                         "a restore reports none, all or failed, and nothing else");
     if (of.status != RestoreStatus::kUndefined && of.run >= run)
-        return error_of(ErrorKind::kRefused, EEXIST,
-                        fmt::format("this run has reported '{}' already: only a new restore of the "
-                                    "component changes that to '{}'",
-                                    restore_status_name(of.status),
-                                    restore_status_name(reported.status)));
+        return error_of(
+            ErrorKind::kRefused, EEXIST,
+            fmt::format("this run has reported '{}' already: only a new restore of the "
+                        "component changes that to '{}'",
+                        restore_status_name(of.status), restore_status_name(reported.status)));
     of = reported;
     of.run = run;
     return {};

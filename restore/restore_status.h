@@ -2,7 +2,8 @@
 // (VSS_FILE_RESTORE_STATUS), and the only rules by which that changes:
 //
 //  * it is set inside a running restore, and nowhere else;
-//  * once in a run: what was reported stays, a failure above all (KB 952826). Only a new run of that
+//  * once in a run: what was reported stays, a failure above all (KB 952826). Only a new run of
+//  that
 //    component may report anew;
 //  * a component is ALL only when every file of it is.
 #pragma once
@@ -26,8 +27,8 @@ const char* restore_status_name(RestoreStatus status);
 
 struct ReportedStatus {
     RestoreStatus status = RestoreStatus::kUndefined;
-    int error = 0;         // errno, 0: none
-    std::string sentence;  // why, "" where all went well
+    int error = 0;          // errno, 0: none
+    std::string sentence;   // why, "" where all went well
     std::uint32_t run = 0;  // that reported it; runs count from 1
 };
 

@@ -49,11 +49,11 @@ std::string encode_header(const std::string& id, uid_t uid, std::int64_t created
 
 std::string encode_record(std::string_view record, std::uint64_t position) {
     return ByteWriter()
-               .put(kRecordMagic)
-               .put(static_cast<std::uint32_t>(record.size()))
-               .put(bound_checksum(record, position))
-               .take()
-               .append(record);
+        .put(kRecordMagic)
+        .put(static_cast<std::uint32_t>(record.size()))
+        .put(bound_checksum(record, position))
+        .take()
+        .append(record);
 }
 
 tl::unexpected<Error> no_such(const std::string& id) {
@@ -75,8 +75,8 @@ Result<std::string> read_at(int fd, std::uint64_t position, std::size_t size) {
     std::string bytes(size, '\0');
     std::size_t done = 0;
     while (done < size) {
-        const ssize_t count = ::pread(fd, bytes.data() + done, size - done,
-                                      static_cast<off_t>(position + done));
+        const ssize_t count =
+            ::pread(fd, bytes.data() + done, size - done, static_cast<off_t>(position + done));
         if (count < 0 && errno == EINTR) continue;
         if (count < 0) return area_error(errno, "cannot read the journal of a restore job");
         if (count == 0) break;
@@ -321,8 +321,7 @@ Result<void> JobJournals::append(const std::string& id, pid_t runner, std::strin
         return error_of(ErrorKind::kRefused, EPERM,
                         "restore job '" + id +
                             "' is not being run: nothing can be recorded in it outside of a run");
-    const std::uint64_t most =
-        journal->info.uid == 0 ? limits_.job_bytes : limits_.user_job_bytes;
+    const std::uint64_t most = journal->info.uid == 0 ? limits_.job_bytes : limits_.user_job_bytes;
     if (record.size() > limits_.record_bytes || journal->end + record.size() > most)
         return error_of(ErrorKind::kRefused, EFBIG,
                         "the journal of restore job '" + id + "' would have more than " +
@@ -366,8 +365,7 @@ Result<JobJournals::Slice> JobJournals::read(const std::string& id, std::uint64_
 
 Result<void> JobJournals::remove(const std::string& id) {
     const std::lock_guard lock(mutex_);
-    if (read_only_)
-        return error_of(ErrorKind::kRefused, EROFS, "the share is mounted read-only");
+    if (read_only_) return error_of(ErrorKind::kRefused, EROFS, "the share is mounted read-only");
     if (!is_job_id(id)) return no_such(id);
     // A journal that is damaged can be removed, too.
     if (const auto found = open_.find(id); found != open_.end()) {

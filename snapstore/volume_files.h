@@ -28,7 +28,7 @@ inline constexpr const char* kRebuildMarkName =
     "rebuild-index";  // in the diff area: the next open makes the index anew
 inline constexpr const char* kJobsDirectoryName = "jobs";  // in the diff area: restore jobs
 inline constexpr const char* kJournalSuffix = ".journal";  // DIFF_AREA/jobs/JOB.journal
-inline constexpr const char* kCleanMarkName = "clean";  // in the diff area: closed cleanly
+inline constexpr const char* kCleanMarkName = "clean";     // in the diff area: closed cleanly
 
 // DIFF_AREA/log/EPOCH-SEQUENCE.ulog, both in hexadecimal with fixed width, so that names sort by
 // age.

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <fstream>
 #include <map>
@@ -33,9 +34,7 @@ using nlohmann::json;
 
 constexpr int kFiles = 100;
 
-std::string name_of_file(int i) {
-    return (i < 10 ? "f0" : "f") + std::to_string(i);
-}
+std::string name_of_file(int i) { return (i < 10 ? "f0" : "f") + std::to_string(i); }
 
 // A share whose folder d has files that a snapshot has otherwise.
 class Ground {
@@ -65,9 +64,8 @@ class Ground {
 
     std::vector<std::string> command(const std::vector<std::string>& more = {},
                                      const std::string& method = "replace") const {
-        std::vector<std::string> arguments{umbra_binary(), "restore",  (d()).string(),
-                                           "--from",       token_,     "--method",
-                                           method};
+        std::vector<std::string> arguments{umbra_binary(), "restore",  (d()).string(), "--from",
+                                           token_,         "--method", method};
         arguments.insert(arguments.end(), more.begin(), more.end());
         return arguments;
     }
@@ -76,8 +74,7 @@ class Ground {
         return json::parse(must_run({umbra_binary(), "restore", "list", share(), "--json"}));
     }
     json status(const std::string& job) const {
-        return json::parse(
-            must_run({umbra_binary(), "restore", "status", job, share(), "--json"}));
+        return json::parse(must_run({umbra_binary(), "restore", "status", job, share(), "--json"}));
     }
     std::string newest_job() const { return jobs().back().at("job"); }
 
@@ -105,8 +102,7 @@ class Ground {
             if (path.at("type") != "file") continue;
             const fs::path file = path.at("path").get<std::string>();
             const std::string name = file.filename().string();
-            const std::string wanted =
-                name == "gone" ? "gone" : before(std::stoi(name.substr(1)));
+            const std::string wanted = name == "gone" ? "gone" : before(std::stoi(name.substr(1)));
             const bool restored = fs::exists(file) && contents_of(file) == wanted;
             CHECK((said == "all") == restored);
         }
@@ -173,7 +169,8 @@ int step_named(Ground& ground, const std::string& name, int nth) {
 }  // namespace
 
 TEST_SUITE("restore-jobs") {
-    TEST_CASE("the command or the daemon killed at every step: the truth is told, and it ends well") {
+    TEST_CASE(
+        "the command or the daemon killed at every step: the truth is told, and it ends well") {
         UMBRA_NEEDS_MOUNTS();
         Ground ground(3);
         for (const bool daemon : {false, true}) {
@@ -340,8 +337,7 @@ TEST_SUITE("restore-jobs") {
         CHECK(component.at("status") == "none");
         CHECK(component.at("errno") == EIO);
         // File by file all others come back, and the component is not called restored.
-        const auto merged =
-            run({umbra_binary(), "restore", ground.d().string(), "--from", token});
+        const auto merged = run({umbra_binary(), "restore", ground.d().string(), "--from", token});
         CHECK(merged.exit_code == 6);
         CHECK(contents_of(ground.d() / name_of_file(49)) == Ground::after(49));
         CHECK(contents_of(victim) == "later");
@@ -375,11 +371,11 @@ TEST_SUITE("restore-jobs") {
             REQUIRE(client);
             ReportedStatus all;
             all.status = RestoreStatus::kAll;
-            const auto refused = client->call(
-                control_method::kRestoreAppend,
-                {{"job", job},
-                 {"records", {encode_hex(job_record::component_status(0, all))}},
-                 {"sync", true}});
+            const auto refused =
+                client->call(control_method::kRestoreAppend,
+                             {{"job", job},
+                              {"records", {encode_hex(job_record::component_status(0, all))}},
+                              {"sync", true}});
             REQUIRE_FALSE(refused);
             CHECK(refused.error().kind == ErrorKind::kRefused);
         }
@@ -408,8 +404,7 @@ TEST_SUITE("restore-jobs") {
             fs::create_directory_symlink(outside, ground.d());
             restore.send(SIGCONT);
             restore.wait();
-            for (int i = 0; i < 3; ++i)
-                CHECK(contents_of(outside / name_of_file(i)) == "precious");
+            for (int i = 0; i < 3; ++i) CHECK(contents_of(outside / name_of_file(i)) == "precious");
             CHECK(std::distance(fs::directory_iterator(outside), {}) == 3);
             fs::remove(ground.d());
             fs::remove_all(moved);
@@ -431,15 +426,15 @@ TEST_SUITE("restore-jobs") {
         ::chmod(ground.d().c_str(), 0755);
         const std::string token = ground.mount().create_snapshot();
         for (int i = 0; i < 3; ++i) write_file(ground.d() / name_of_file(i), "changed");
-        const std::vector<std::string> command{umbra_binary(), "restore",  ground.d().string(),
-                                               "--from",       token,      "--method",
-                                               "replace"};
+        const std::vector<std::string> command{
+            umbra_binary(), "restore", ground.d().string(), "--from", token, "--method", "replace"};
         ProcessOptions stopped = user;
         stopped.environment = stop_at(8).environment;
         BackgroundProcess restore(command, stopped);
         REQUIRE(stops(restore));
         const std::string job = ground.newest_job();
-        CHECK(json::parse(run({umbra_binary(), "restore", "list", ground.share(), "--json"}, user).out)
+        CHECK(json::parse(
+                  run({umbra_binary(), "restore", "list", ground.share(), "--json"}, user).out)
                   .size() == 1);
         CHECK(json::parse(
                   run({umbra_binary(), "restore", "list", ground.share(), "--json"}, stranger).out)
@@ -461,8 +456,8 @@ TEST_SUITE("restore-jobs") {
         CHECK(umbra({"restore", "resume", job, ground.share()}).exit_code == 0);
         CHECK(contents_of(ground.d() / name_of_file(0)) == Ground::after(0));
         CHECK(run({umbra_binary(), "restore", "forget", job, ground.share()}, user).exit_code == 0);
-        for (const auto& one : json::parse(must_run(
-                 {umbra_binary(), "snapshot", "list", ground.share(), "--json"})))
+        for (const auto& one :
+             json::parse(must_run({umbra_binary(), "snapshot", "list", ground.share(), "--json"})))
             for (const auto& hold : one.at("holds"))
                 CHECK(hold.at("reason").get<std::string>().find(job) == std::string::npos);
     }
@@ -480,8 +475,8 @@ TEST_SUITE("restore-jobs") {
             return status.at("requests").value("read", 0);
         };
         const int before = reads();
-        const json plan = json::parse(must_run({umbra_binary(), "restore", ground.share(), "--from",
-                                                token, "--dry-run", "--json"}));
+        const json plan = json::parse(must_run(
+            {umbra_binary(), "restore", ground.share(), "--from", token, "--dry-run", "--json"}));
         std::map<std::string, std::string> actions;
         for (const auto& one : plan)
             actions[fs::path(one.at("path").get<std::string>()).filename().string()] =
@@ -508,6 +503,45 @@ TEST_SUITE("restore-jobs") {
               kNoDifferences);
         must_run({umbra_binary(), "restore", "undo", ground.newest_job(), ground.share()});
         CHECK(differences(now, capture(ground.mount().path()), compare) == kNoDifferences);
+    }
+
+    TEST_CASE("a restore racing with writers: whole files, and what is said is so") {
+        UMBRA_NEEDS_MOUNTS();
+        Ground ground(6);
+        for (int round = 0; round < 8; ++round) {
+            ground.prepare();
+            std::atomic<bool> stop{false};
+            std::thread writer([&] {
+                for (int i = 0; !stop; ++i) {
+                    // As editors save, and as logs are written.
+                    write_file(ground.d() / "saving", "saved " + std::to_string(i) + "\n");
+                    fs::rename(ground.d() / "saving", ground.d() / name_of_file(1));
+                    std::ofstream(ground.d() / name_of_file(2), std::ios::app) << "line\n";
+                    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+                }
+            });
+            const auto result = run(ground.command());
+            stop = true;
+            writer.join();
+            CAPTURE(round);
+            CAPTURE(result.err);
+            const bool all = result.exit_code == 0;
+            CHECK((all || result.exit_code == 6));
+            CHECK(ground.status(ground.newest_job()).at("components").at(0).at("status") ==
+                  (all ? "all" : "none"));
+            // What nobody else writes to is as it is said.
+            for (const int i : {0, 3, 4, 5})
+                CHECK(contents_of(ground.d() / name_of_file(i)) ==
+                      (all ? Ground::before(i) : Ground::after(i)));
+            const std::string saved = contents_of(ground.d() / name_of_file(1));
+            CHECK((saved.starts_with("saved ") || saved == Ground::before(1)));
+            std::string lines = contents_of(ground.d() / name_of_file(2));
+            const std::string& start = all ? Ground::before(2) : Ground::after(2);
+            CHECK(lines.starts_with(start));
+            for (lines = lines.substr(start.size()); !lines.empty(); lines = lines.substr(5))
+                REQUIRE(lines.starts_with("line\n"));
+            CHECK(ground.nothing_aside());
+        }
     }
 
     TEST_CASE("a signal stops it between files: exit code 6, and the job goes on") {

@@ -1,5 +1,5 @@
-#include <doctest/doctest.h>
 #include <dirent.h>
+#include <doctest/doctest.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -15,8 +15,8 @@
 #include "restore/aside.h"
 #include "restore/job_runner.h"
 #include "snapstore/job_journal.h"
-#include "tests/support/scratch.h"
 #include "tests/support/process.h"
+#include "tests/support/scratch.h"
 #include "tests/support/tree.h"
 
 using namespace umbra;
@@ -391,8 +391,7 @@ TEST_SUITE("restore jobs") {
             Ground ground;
             fill(ground);
             const test::Tree original = picture(ground.live);
-            const UniqueFd writer(
-                ::open((ground.live / "d" / "f1").c_str(), O_WRONLY | O_CLOEXEC));
+            const UniqueFd writer(::open((ground.live / "d" / "f1").c_str(), O_WRONLY | O_CLOEXEC));
             Store store(ground);
             JobSpec spec = spec_of(RestoreMethod::kReplace);
             spec.components[0].replace_open = force;
@@ -474,14 +473,17 @@ TEST_SUITE("restore jobs") {
             };
             JobSpec spec = spec_of(RestoreMethod::kReplace);
             spec.components[0].in_place = true;
-            CHECK_THROWS_AS(
-                static_cast<void>(JobRunner(store, ground, options).run(spec)), Killed);
+            CHECK_THROWS_AS(static_cast<void>(JobRunner(store, ground, options).run(spec)), Killed);
             ground.restart();
             JobRunner again(store, ground, options_for([](int) {}));
             const auto seen = again.look(store.id);
             REQUIRE(seen);
             CHECK(seen->components[0].status.status == RestoreStatus::kFailed);
-            const auto outcome = undo ? again.undo(std::string(store.id)) : again.resume(std::string(store.id));
+            for (const auto& entry : seen->components[0].entries) {
+                if (entry.in_place) CHECK(entry.status.status == RestoreStatus::kFailed);
+            }
+            const auto outcome =
+                undo ? again.undo(std::string(store.id)) : again.resume(std::string(store.id));
             REQUIRE_MESSAGE(outcome, outcome.error().text());
             CHECK(outcome->complete());
             for (const char* name : {"a", "b"})
@@ -507,6 +509,21 @@ TEST_SUITE("restore jobs") {
         CHECK_FALSE(fs::exists(ground.live / "d" / "logs"));
         CHECK(fs::exists(ground.live / "d" / "extra.log"));
         CHECK_FALSE(fs::exists(ground.live / "d" / "extra.txt"));
+    }
+
+    TEST_CASE("a mirror leaves what is excluded, also in a folder that would go") {
+        Ground ground;
+        write_file(ground.past / "d" / "a", "a");
+        for (const char* name : {"extra/keep.log", "extra/goes", "extra/sub/goes too", "b.log"})
+            write_file(ground.live / "d" / name, name);
+        Store store(ground);
+        JobSpec spec = spec_of(RestoreMethod::kMirror);
+        spec.components[0].exclude = {"*.log"};
+        REQUIRE(JobRunner(store, ground, options_for([](int) {})).run(spec));
+        CHECK(fs::exists(ground.live / "d" / "extra" / "keep.log"));
+        CHECK(fs::exists(ground.live / "d" / "b.log"));
+        CHECK_FALSE(fs::exists(ground.live / "d" / "extra" / "goes"));
+        CHECK_FALSE(fs::exists(ground.live / "d" / "extra" / "sub"));
     }
 
     TEST_CASE("undoing leaves what others have made since") {
