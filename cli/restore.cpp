@@ -1,149 +1,222 @@
-// umbra restore: brings files and folders back as a snapshot has them.
+// umbra restore: brings files and folders back as a snapshot has them; umbra revert: a whole share.
 #include <fmt/format.h>
-#include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "cli/command.h"
+#include "cli/daemon_job_store.h"
 #include "cli/output.h"
+#include "cli/patient_signals.h"
+#include "cli/restore_report.h"
 #include "cli/restore_source.h"
-#include "fuse/control_protocol.h"
-#include "fuse/result_json.h"
-#include "restore/restore_files.h"
 
 namespace umbra {
 
 namespace {
 
-using nlohmann::json;
-
 struct RestoreCommandOptions {
     std::vector<std::string> paths;
+    std::vector<std::string> components;  // NAME=PATH
     std::string from;
     std::optional<std::string> to;
+    std::string method = "merge";
+    std::vector<std::string> include;
+    std::vector<std::string> exclude;
+    bool in_place = false;
+    bool replace_open = false;
     bool dry_run = false;
     bool as_json = false;
+    bool as_lines = false;
 };
 
-// While it lives, signals that ask to stop wait to be asked for, so that no object is left half
-// done.
-class PatientSignals {
-   public:
-    PatientSignals() {
-        ::sigemptyset(&watched_);
-        for (const int number : {SIGINT, SIGTERM, SIGHUP}) ::sigaddset(&watched_, number);
-        ::pthread_sigmask(SIG_BLOCK, &watched_, &before_);
+struct NamedPath {
+    std::string component;
+    std::string path;
+};
+
+// The paths without a component of their own are one.
+Result<std::vector<NamedPath>> named_paths(const RestoreCommandOptions& options) {
+    std::vector<NamedPath> named;
+    for (const auto& path : options.paths) named.push_back({"restore", path});
+    for (const auto& text : options.components) {
+        const std::size_t equals = text.find('=');
+        if (equals == 0 || equals == std::string::npos || equals + 1 == text.size())
+            return error_of(ErrorKind::kUsage, EINVAL,
+                            fmt::format("'{}' is not NAME=PATH: --component names a component and "
+                                        "one of its paths",
+                                        text));
+        named.push_back({text.substr(0, equals), text.substr(equals + 1)});
     }
-    ~PatientSignals() {
-        // Those that came have had their effect.
-        const struct timespec now {};
-        while (::sigtimedwait(&watched_, nullptr, &now) > 0) {
+    if (named.empty())
+        return error_of(ErrorKind::kUsage, EINVAL,
+                        "PATH is required: name what to restore; see 'umbra restore --help'");
+    if (options.from.empty())
+        return error_of(ErrorKind::kUsage, EINVAL,
+                        "--from is required: name the snapshot; see 'umbra restore --help'");
+    return named;
+}
+
+ComponentSpec& component_named(JobSpec& spec, const std::string& name,
+                               const RestoreCommandOptions& options, RestoreMethod method) {
+    const auto found = std::find_if(spec.components.begin(), spec.components.end(),
+                                    [&](const auto& one) { return one.name == name; });
+    if (found != spec.components.end()) return *found;
+    ComponentSpec made;
+    made.name = name;
+    made.method = method;
+    made.include = options.include;
+    made.exclude = options.exclude;
+    made.in_place = options.in_place;
+    made.replace_open = options.replace_open;
+    spec.components.push_back(std::move(made));
+    return spec.components.back();
+}
+
+Result<ExitCode> show_plan(const RestoreSource& source, const JobSpec& spec, RestoreReport& report,
+                           const RunOptions& run) {
+    std::uint64_t bytes = 0;
+    bool obstacle = false;
+    for (const auto& component : spec.components) {
+        PlanOptions options;
+        options.scope = run.scope;
+        options.untouched = run.untouched;
+        options.interrupted = run.interrupted;
+        options.on_unchanged = [&](const JobEntry& entry) { report.object(entry, std::nullopt); };
+        UMBRA_ASSIGN(const ComponentPlan plan, Planner(source.snapshot_root.get(),
+                                                       source.target_root.get(), component, options)
+                                                   .plan());
+        for (const auto& planned : plan.entries) {
+            if (planned.entry.action != RestoreAction::kUnchanged)
+                report.object(planned.entry, planned.error);
         }
-        ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+        bytes += plan.bytes;
+        if (plan.obstacle)
+            print_error(fmt::format("nothing of component '{}' would be restored: {}",
+                                    printable(component.name), plan.obstacle->text()));
+        obstacle = obstacle || plan.obstacle.has_value();
     }
-    PatientSignals(const PatientSignals&) = delete;
-    PatientSignals& operator=(const PatientSignals&) = delete;
-
-    static bool asked_to_stop() {
-        sigset_t pending;
-        ::sigpending(&pending);
-        return ::sigismember(&pending, SIGINT) == 1 || ::sigismember(&pending, SIGTERM) == 1 ||
-               ::sigismember(&pending, SIGHUP) == 1;
-    }
-
-   private:
-    sigset_t watched_;
-    sigset_t before_;
-};
-
-std::string shown_path(const std::string& root, const std::string& path) {
-    if (path.empty()) return root;
-    return root == "/" ? root + path : root + "/" + path;
+    report.finish_dry_run(bytes);
+    return obstacle || report.anything_failed() ? ExitCode::kRestoreIncomplete : ExitCode::kDone;
 }
 
-json to_json(const RestoredObject& object, const std::string& root) {
-    json shown{{"action", restore_action_name(object.action)},
-               {"type", file_type_name(object.type)},
-               {"size", object.size},
-               {"error", object.error ? json(object.error->text()) : json(nullptr)}};
-    set_path(shown, "path", shown_path(root, object.path));
-    return shown;
-}
-
-void print_summary_notes(const RestoreSummary& summary) {
-    if (summary.owners_left > 0) {
-        print_note(
-            fmt::format("the owner of {} restored files could not be set: only root can do that",
-                        summary.owners_left));
+// A share that is mounted read-only can be restored from, to elsewhere; nothing is recorded then.
+Result<JobOutcome> run_job(const RestoreSource& source, const JobSpec& spec,
+                           const RunOptions& options) {
+    ShareRoots roots(source.share.root());
+    if (source.read_only && !spec.in_share) {
+        MemoryJobStore store;
+        return JobRunner(store, roots, options).run(spec);
     }
-    if (summary.extended_left > 0) {
-        print_note(
-            fmt::format("of {} restored files not all extended attributes could be set: "
-                        "the user may not, or the filesystem cannot",
-                        summary.extended_left));
-    }
-    if (summary.interrupted) {
-        print_error(
-            fmt::format("stopped by a signal: {} restored, {} failed, the rest as it was; "
-                        "the same command goes on",
-                        summary.changed, summary.failed));
-    }
+    DaemonJobStore store(source.share);
+    return JobRunner(store, roots, options).run(spec);
 }
 
 Result<ExitCode> run_restore(const RestoreCommandOptions& options) {
+    UMBRA_ASSIGN(const std::vector<NamedPath> named, named_paths(options));
+    const auto method = restore_method_of(options.method);
+    if (!method)
+        return error_of(ErrorKind::kUsage, EINVAL,
+                        fmt::format("there is no method '{}'; there are: merge, replace, "
+                                    "if-missing, if-can-replace, mirror",
+                                    options.method));
+    std::vector<std::string> paths;
+    for (const auto& one : named) paths.push_back(one.path);
     UMBRA_ASSIGN(const RestoreSource source,
-                 open_restore(options.paths, options.from, options.to, options.dry_run));
+                 open_restore(paths, options.from, options.to, options.dry_run));
+    JobSpec spec = source.spec;
+    for (std::size_t i = 0; i < named.size(); ++i)
+        component_named(spec, named[i].component, options, *method)
+            .paths.push_back(source.paths[i]);
     const PatientSignals signals;
-    json objects = json::array();
-    RestoreOptions restore;
-    restore.dry_run = options.dry_run;
-    restore.scope.owner = ::geteuid() == 0;
-    restore.interrupted = PatientSignals::asked_to_stop;
-    restore.on_object = [&](const RestoredObject& object) {
-        const std::string path = shown_path(source.shown_root, object.path);
-        if (object.error)
-            print_error(
-                fmt::format("cannot restore '{}': {}", printable(path), object.error->text()));
-        if (options.as_json) {
-            objects.push_back(to_json(object, source.shown_root));
-        } else if (options.dry_run && !object.error) {
-            print_line(
-                fmt::format("{:<9} {}", restore_action_name(object.action), printable(path)));
-        } else if (options.dry_run && object.action == RestoreAction::kConflict) {
-            print_line(fmt::format("{:<9} {}", "conflict", printable(path)));
-        }
-    };
-    Restorer restorer(source.snapshot_root.get(), source.target_root.get(), restore);
-    for (const auto& job : source.jobs) UMBRA_TRY(restorer.restore(job.source, job.target));
-    if (options.as_json) print_json(objects);
-    const RestoreSummary& summary = restorer.summary();
-    print_summary_notes(summary);
-    return summary.failed > 0 || summary.interrupted ? ExitCode::kRestoreIncomplete
-                                                     : ExitCode::kDone;
+    RestoreReport report({source.shown_root, options.as_json, options.as_lines, options.dry_run});
+    RunOptions run = report.run_options();
+    if (spec.in_share && spec.target_root.empty())
+        run.untouched = ask_untouched(source.share, source.token);
+    if (options.dry_run) return show_plan(source, spec, report, run);
+    UMBRA_ASSIGN(const JobOutcome outcome, run_job(source, spec, run));
+    return report.finish(outcome);
+}
+
+Result<ExitCode> run_revert(const std::string& share, const std::string& token,
+                            const RestoreCommandOptions& options) {
+    UMBRA_ASSIGN(const SharePath found, resolve_share(Registry(), share));
+    UMBRA_ASSIGN(const RestoreSource source,
+                 open_restore({found.root()}, token, std::nullopt, options.dry_run));
+    JobSpec spec = source.spec;
+    spec.kind = JobKind::kRevert;
+    component_named(spec, "share", options, RestoreMethod::kMirror).paths = {{"", ""}};
+    const PatientSignals signals;
+    RestoreReport report({source.shown_root, options.as_json, options.as_lines, options.dry_run});
+    RunOptions run = report.run_options();
+    run.untouched = ask_untouched(source.share, source.token);
+    if (options.dry_run) return show_plan(source, spec, report, run);
+    UMBRA_ASSIGN(const JobOutcome outcome, run_job(source, spec, run));
+    return report.finish(outcome);
+}
+
+void add_common_options(CLI::App& command, RestoreCommandOptions& options) {
+    command.add_flag("--in-place", options.in_place,
+                     "Write only the blocks that differ, into the files as they are");
+    command.add_flag("--replace-open", options.replace_open,
+                     "Also replace files that programs have open for writing");
+    command.add_flag("--dry-run", options.dry_run, "Only show what would be done");
+    command.add_flag("--json", options.as_json, "Print JSON at the end");
+    command.add_flag("--json-lines", options.as_lines,
+                     "Print a JSON object a line, as things happen");
 }
 
 }  // namespace
 
-void add_restore_command(CLI::App& parent, Runner& chosen) {
+CLI::App* add_restore_command(CLI::App& parent, Runner& chosen) {
     auto options = std::make_shared<RestoreCommandOptions>();
     CLI::App* command =
         parent.add_subcommand("restore", "Bring files and folders back as a snapshot has them");
     command->footer(kRestoreExitStatusHelp);
-    command->add_option("PATH", options->paths, "Paths in a share; they may have been deleted")
-        ->required();
+    command->add_option("PATH", options->paths, "Paths in a share; they may have been deleted");
     command->add_option("--from", options->from, "The snapshot: token or label")
-        ->required()
         ->type_name("TOKEN");
+    command
+        ->add_option("--component", options->components,
+                     "A path of a named component, restored as a unit; may be repeated")
+        ->type_name("NAME=PATH")
+        ->allow_extra_args(false);
     command->add_option("--to", options->to, "Put them into this folder instead of where they were")
         ->type_name("DIR");
-    command->add_flag("--dry-run", options->dry_run, "Only show what would be done");
-    command->add_flag("--json", options->as_json, "Print JSON");
-    command->callback([options, &chosen] { chosen = [options] { return run_restore(*options); }; });
+    command
+        ->add_option("--method", options->method,
+                     "merge (default), replace, if-missing, if-can-replace or mirror")
+        ->type_name("METHOD");
+    command->add_option("--include", options->include, "Only files that match; may be repeated")
+        ->type_name("PATTERN")
+        ->allow_extra_args(false);
+    command->add_option("--exclude", options->exclude, "Not what matches; may be repeated")
+        ->type_name("PATTERN")
+        ->allow_extra_args(false);
+    add_common_options(*command, *options);
+    command->callback([options, command, &chosen] {
+        if (command->get_subcommands().empty())
+            chosen = [options] { return run_restore(*options); };
+    });
+    return command;
+}
+
+void add_revert_command(CLI::App& parent, Runner& chosen) {
+    auto options = std::make_shared<RestoreCommandOptions>();
+    auto share = std::make_shared<std::string>();
+    CLI::App* command = parent.add_subcommand(
+        "revert", "Bring a whole share back as a snapshot has it; later snapshots stay");
+    command->footer(kRestoreExitStatusHelp);
+    command->add_option("SHARE", *share, "The share, or any path in it")->required();
+    command->add_option("TOKEN", options->from, "The snapshot: token or label")->required();
+    add_common_options(*command, *options);
+    command->callback([options, share, &chosen] {
+        chosen = [options, share] { return run_revert(*share, options->from, *options); };
+    });
 }
 
 }  // namespace umbra

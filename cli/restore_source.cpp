@@ -48,18 +48,6 @@ Result<std::unique_ptr<PrivateMount>> mount_privately(const std::string& share) 
     return PrivateMount::make(share, print_event);
 }
 
-Result<std::string> find_token(const SharePath& share, const std::string& name) {
-    UMBRA_ASSIGN(const json snapshots, ask_share(share, control_method::kSnapshotList));
-    for (const auto& snapshot : snapshots) {
-        if (text_in(snapshot, "token") == name || text_in(snapshot, "label") == name)
-            return text_in(snapshot, "token");
-    }
-    return error_of(
-        ErrorKind::kNotFound, ENOENT,
-        fmt::format("the share '{}' has no snapshot '{}': 'umbra snapshot list' shows those it has",
-                    share.share, name));
-}
-
 Result<UniqueFd> open_folder(const std::string& path) {
     UniqueFd folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!folder.valid())
@@ -90,12 +78,12 @@ Result<std::string> target_through_mount(const Registry& registry, const SharePa
     return inside->relative.empty() ? share.root() : share.root() + "/" + inside->relative;
 }
 
-Result<std::vector<RestoreJob>> plan_jobs(const std::vector<SharePath>& paths, bool elsewhere) {
-    std::vector<RestoreJob> jobs;
+Result<std::vector<RestorePath>> plan_paths(const std::vector<SharePath>& paths, bool elsewhere) {
+    std::vector<RestorePath> planned;
     std::set<std::string> targets;
     for (const auto& path : paths) {
         const std::string name = path.relative.substr(path.relative.rfind('/') + 1);
-        RestoreJob job{path.relative, elsewhere ? name : path.relative};
+        RestorePath job{path.relative, elsewhere ? name : path.relative};
         if (!targets.insert(job.target).second) {
             return error_of(
                 ErrorKind::kUsage, EINVAL,
@@ -103,13 +91,13 @@ Result<std::vector<RestoreJob>> plan_jobs(const std::vector<SharePath>& paths, b
                     "two of the paths would be restored as '{}': restore them one after the other",
                     job.target));
         }
-        jobs.push_back(std::move(job));
+        planned.push_back(std::move(job));
     }
-    return jobs;
+    return planned;
 }
 
 Result<void> check_in_snapshot(const RestoreSource& source) {
-    for (const auto& job : source.jobs) {
+    for (const auto& job : source.paths) {
         const auto found = open_beneath(source.snapshot_root.get(), job.source, O_PATH);
         if (found) continue;
         const int code = found.error().code;
@@ -128,6 +116,27 @@ Result<void> check_in_snapshot(const RestoreSource& source) {
 
 }  // namespace
 
+Result<std::string> find_snapshot_token(const SharePath& share, const std::string& name) {
+    UMBRA_ASSIGN(const json snapshots, ask_share(share, control_method::kSnapshotList));
+    for (const auto& snapshot : snapshots) {
+        if (text_in(snapshot, "token") == name || text_in(snapshot, "label") == name)
+            return text_in(snapshot, "token");
+    }
+    return error_of(
+        ErrorKind::kNotFound, ENOENT,
+        fmt::format("the share '{}' has no snapshot '{}': 'umbra snapshot list' shows those it has",
+                    share.share, name));
+}
+
+Result<SeenShare> see_share(const SharePath& share) {
+    SeenShare seen;
+    seen.share = share;
+    if (share.mounted) return seen;
+    UMBRA_ASSIGN(seen.mount, mount_privately(share.share));
+    UMBRA_ASSIGN(seen.share, resolve_share(Registry(), share.share));
+    return seen;
+}
+
 Result<RestoreSource> open_restore(const std::vector<std::string>& paths, const std::string& from,
                                    const std::optional<std::string>& to, bool dry_run) {
     const Registry registry;
@@ -139,13 +148,17 @@ Result<RestoreSource> open_restore(const std::vector<std::string>& paths, const 
         UMBRA_ASSIGN(found, resolve_all(registry, paths));
     }
     const SharePath& share = found.front();
-    UMBRA_ASSIGN(source.jobs, plan_jobs(found, to.has_value()));
-    UMBRA_ASSIGN(source.token, find_token(share, from));
+    UMBRA_ASSIGN(source.paths, plan_paths(found, to.has_value()));
+    UMBRA_ASSIGN(source.token, find_snapshot_token(share, from));
     UMBRA_ASSIGN(
         source.snapshot_root,
         open_folder(fmt::format("{}/{}/{}", share.root(), kSnapshotsDirectoryName, source.token)));
     UMBRA_TRY(check_in_snapshot(source));
 
+    source.share = share;
+    source.spec.token = source.token;
+    UMBRA_ASSIGN(const json status, ask_share(share, control_method::kStatus));
+    source.read_only = status.value("read_only", false);
     std::string target = share.root();
     if (to) {
         UMBRA_ASSIGN(source.shown_root, canonical_path(*to, LastComponent::kFollow));
@@ -155,6 +168,12 @@ Result<RestoreSource> open_restore(const std::vector<std::string>& paths, const 
     auto opened = open_folder(target);
     if (!opened && !(dry_run && opened.error().code == ENOENT)) return forward_error(opened);
     if (opened) source.target_root = std::move(*opened);
+    source.spec.in_share = path_is_within(target, share.root());
+    source.spec.target_root =
+        !source.spec.in_share ? target
+        : target.size() == share.root().size()
+            ? ""
+            : target.substr(share.root() == "/" ? 1 : share.root().size() + 1);
     return source;
 }
 

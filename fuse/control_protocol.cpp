@@ -57,23 +57,6 @@ int hex_digit(char c) {
     return -1;
 }
 
-std::optional<std::string> from_hex(std::string_view hex) {
-    if (hex.size() % 2 != 0) return std::nullopt;
-    std::string bytes;
-    for (std::size_t i = 0; i < hex.size(); i += 2) {
-        const int high = hex_digit(hex[i]), low = hex_digit(hex[i + 1]);
-        if (high < 0 || low < 0) return std::nullopt;
-        bytes.push_back(static_cast<char>(high * 16 + low));
-    }
-    return bytes;
-}
-
-std::string to_hex(std::string_view bytes) {
-    std::string hex;
-    for (const char c : bytes) hex += fmt::format("{:02x}", static_cast<unsigned char>(c));
-    return hex;
-}
-
 Error decode_error(const json& error) {
     Error decoded{EIO, ErrorKind::kSystem, "the daemon gave no reason"};
     if (const auto text = error.find("message"); text != error.end() && text->is_string()) {
@@ -91,6 +74,27 @@ Error decode_error(const json& error) {
 }
 
 }  // namespace
+
+std::optional<std::string> decode_hex(std::string_view hex) {
+    if (hex.size() % 2 != 0) return std::nullopt;
+    std::string bytes;
+    for (std::size_t i = 0; i < hex.size(); i += 2) {
+        const int high = hex_digit(hex[i]), low = hex_digit(hex[i + 1]);
+        if (high < 0 || low < 0) return std::nullopt;
+        bytes.push_back(static_cast<char>(high * 16 + low));
+    }
+    return bytes;
+}
+
+std::string encode_hex(std::string_view bytes) {
+    constexpr const char* kDigits = "0123456789abcdef";
+    std::string hex;
+    for (const char c : bytes) {
+        hex.push_back(kDigits[static_cast<unsigned char>(c) >> 4]);
+        hex.push_back(kDigits[static_cast<unsigned char>(c) & 15]);
+    }
+    return hex;
+}
 
 const char* error_kind_name(ErrorKind kind) {
     for (const auto& [known, name] : kKindNames) {
@@ -188,7 +192,7 @@ void set_path(json& object, const std::string& key, std::string_view path) {
     }
     const std::string replaced = dump(json(std::string(path)));
     object[key] = json::parse(replaced, nullptr, false);
-    object[key + "_hex"] = to_hex(path);
+    object[key + "_hex"] = encode_hex(path);
 }
 
 Result<std::optional<std::string>> optional_text(const json& object, const char* key) {
@@ -224,7 +228,7 @@ Result<std::string> required_path(const json& object, const char* key) {
     const std::string hex_key = std::string(key) + "_hex";
     UMBRA_ASSIGN(std::optional<std::string> hex, optional_text(object, hex_key.c_str()));
     if (!hex) return required_text(object, key);
-    auto bytes = from_hex(*hex);
+    auto bytes = decode_hex(*hex);
     if (!bytes) return wrong_type(hex_key.c_str(), "pairs of the digits 0-9 and a-f");
     return std::move(*bytes);
 }

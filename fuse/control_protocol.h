@@ -36,6 +36,15 @@ inline constexpr const char* kSettings = "settings";
 inline constexpr const char* kSettingsChange = "settings.change";
 inline constexpr const char* kStorageResize = "storage.resize";
 inline constexpr const char* kStorageScrub = "storage.scrub";
+inline constexpr const char* kRestoreCreate = "restore.create";
+inline constexpr const char* kRestoreBegin = "restore.begin";
+inline constexpr const char* kRestoreEnd = "restore.end";
+inline constexpr const char* kRestoreAppend = "restore.append";
+inline constexpr const char* kRestoreRead = "restore.read";
+inline constexpr const char* kRestoreList = "restore.list";
+inline constexpr const char* kRestoreForget = "restore.forget";
+inline constexpr const char* kRestoreSync = "restore.sync";
+inline constexpr const char* kRestoreUntouched = "restore.untouched";
 inline constexpr const char* kShutdown = "shutdown";
 }  // namespace control_method
 
@@ -83,6 +92,10 @@ ErrorKind error_kind_of(std::string_view name);
 // A path may hold any bytes, a JSON text may not. Sets object[key] to the path with what is not
 // UTF-8 replaced, and in that case object[key + "_hex"] to the exact bytes.
 void set_path(nlohmann::json& object, const std::string& key, std::string_view path);
+
+// Bytes as hexadecimal digits, and back; no value where they are not pairs of 0-9 and a-f.
+std::string encode_hex(std::string_view bytes);
+std::optional<std::string> decode_hex(std::string_view hex);
 
 // Members of a parameters object: absent is no value, of another type is kUsage naming the member.
 Result<std::optional<std::string>> optional_text(const nlohmann::json& object, const char* key);

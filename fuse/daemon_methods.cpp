@@ -59,13 +59,13 @@ Result<json> DaemonMethods::call(const ControlRequest& request, const PeerIdenti
     }
     if (request.method == control_method::kStatus) return status();
     if (request.method == control_method::kShutdown) return shutdown();
-    VersionFilter may_see;
+    MethodCaller caller{peer.uid, peer.pid, sees_everything(peer, share_owner), {}};
     if (!sees_everything(peer, share_owner)) {
-        may_see = [&](const std::string& token, const std::string& path) {
+        caller.may_see = [&](const std::string& token, const std::string& path) {
             return caller_can_look_up(peer, mounted_.mountpoint, token, path);
         };
     }
-    return call_volume_method(volume_, request.method, request.parameters, may_see);
+    return call_volume_method(volume_, request.method, request.parameters, caller);
 }
 
 void DaemonMethods::session_ends() {

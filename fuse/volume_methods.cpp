@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "fuse/control_protocol.h"
+#include "fuse/job_methods.h"
 #include "fuse/result_json.h"
 #include "snapstore/volume_config.h"
 
@@ -22,14 +23,14 @@ struct Method {
     MethodAccess access;
     bool changes;
     // Null: needs more than the volume, answered by the daemon.
-    Result<json> (*call)(Volume&, const json&, const VersionFilter&);
+    Result<json> (*call)(Volume&, const json&, const MethodCaller&);
 };
 
-Result<json> status(Volume& volume, const json&, const VersionFilter&) {
+Result<json> status(Volume& volume, const json&, const MethodCaller&) {
     return volume_status_json(volume);
 }
 
-Result<json> create(Volume& volume, const json& parameters, const VersionFilter&) {
+Result<json> create(Volume& volume, const json& parameters, const MethodCaller&) {
     UMBRA_ASSIGN(const std::optional<std::string> label, optional_text(parameters, "label"));
     UMBRA_ASSIGN(const std::optional<std::string> hold, optional_text(parameters, "hold"));
     if (label) UMBRA_TRY(check_label(*label));
@@ -50,7 +51,7 @@ Result<json> create(Volume& volume, const json& parameters, const VersionFilter&
     return to_json(snapshot);
 }
 
-Result<json> list(Volume& volume, const json&, const VersionFilter&) {
+Result<json> list(Volume& volume, const json&, const MethodCaller&) {
     json snapshots = json::array();
     for (const auto& snapshot : volume.catalog().snapshots())
         snapshots.push_back(to_json(snapshot));
@@ -87,7 +88,7 @@ Result<std::vector<Snapshot>> chosen_for_delete(Volume& volume, const json& para
     return chosen;
 }
 
-Result<json> remove(Volume& volume, const json& parameters, const VersionFilter&) {
+Result<json> remove(Volume& volume, const json& parameters, const MethodCaller&) {
     UMBRA_ASSIGN(const std::vector<Snapshot> chosen, chosen_for_delete(volume, parameters));
     json deleted = json::array(), failed = json::array();
     for (const auto& snapshot : chosen) {
@@ -103,7 +104,7 @@ Result<json> remove(Volume& volume, const json& parameters, const VersionFilter&
     return json{{"deleted", std::move(deleted)}, {"failed", std::move(failed)}};
 }
 
-Result<json> hold(Volume& volume, const json& parameters, const VersionFilter&) {
+Result<json> hold(Volume& volume, const json& parameters, const MethodCaller&) {
     UMBRA_ASSIGN(const std::string name, required_text(parameters, "name"));
     Hold hold;
     UMBRA_ASSIGN(hold.reason, required_text(parameters, "reason"));
@@ -116,7 +117,7 @@ Result<json> hold(Volume& volume, const json& parameters, const VersionFilter&) 
     return to_json(held);
 }
 
-Result<json> release(Volume& volume, const json& parameters, const VersionFilter&) {
+Result<json> release(Volume& volume, const json& parameters, const MethodCaller&) {
     UMBRA_ASSIGN(const std::string name, required_text(parameters, "name"));
     UMBRA_ASSIGN(const std::optional<std::string> reason, optional_text(parameters, "reason"));
     UMBRA_ASSIGN(const Snapshot snapshot, volume.find_snapshot(name));
@@ -124,7 +125,7 @@ Result<json> release(Volume& volume, const json& parameters, const VersionFilter
     return to_json(released);
 }
 
-Result<json> diff(Volume& volume, const json& parameters, const VersionFilter&) {
+Result<json> diff(Volume& volume, const json& parameters, const MethodCaller&) {
     UMBRA_ASSIGN(const std::string from_name, required_text(parameters, "from"));
     UMBRA_ASSIGN(const std::optional<std::string> to_name, optional_text(parameters, "to"));
     UMBRA_ASSIGN(const Snapshot from, volume.find_snapshot(from_name));
@@ -140,19 +141,19 @@ Result<json> diff(Volume& volume, const json& parameters, const VersionFilter&) 
     return changes;
 }
 
-Result<json> versions(Volume& volume, const json& parameters, const VersionFilter& may_see) {
+Result<json> versions(Volume& volume, const json& parameters, const MethodCaller& caller) {
     UMBRA_ASSIGN(const std::string path, required_path(parameters, "path"));
     UMBRA_ASSIGN(const std::vector<Version> found, volume.history().versions(path));
     const std::vector<Snapshot> existing = volume.catalog().snapshots();
     json visible = json::array();
     for (const auto& version : found) {
-        if (may_see && !may_see(version.last.token, path)) continue;
+        if (caller.may_see && !caller.may_see(version.last.token, path)) continue;
         visible.push_back(to_json(version, existing));
     }
     return visible;
 }
 
-Result<json> storage(Volume& volume, const json&, const VersionFilter&) {
+Result<json> storage(Volume& volume, const json&, const MethodCaller&) {
     UMBRA_ASSIGN(const SpaceUse space, volume.space_use());
     const VolumeIdentity identity = volume.identity();
     json snapshots = json::array();
@@ -175,7 +176,7 @@ Result<json> storage(Volume& volume, const json&, const VersionFilter&) {
     return shown;
 }
 
-Result<json> events(Volume& volume, const json& parameters, const VersionFilter&) {
+Result<json> events(Volume& volume, const json& parameters, const MethodCaller&) {
     UMBRA_ASSIGN(const std::optional<std::int64_t> after, optional_integer(parameters, "after"));
     UMBRA_ASSIGN(
         const std::vector<Event> found,
@@ -185,11 +186,11 @@ Result<json> events(Volume& volume, const json& parameters, const VersionFilter&
     return listed;
 }
 
-Result<json> settings(Volume& volume, const json&, const VersionFilter&) {
+Result<json> settings(Volume& volume, const json&, const MethodCaller&) {
     return json{{"on-event", volume.event_command()}};
 }
 
-Result<json> change_settings(Volume& volume, const json& parameters, const VersionFilter&) {
+Result<json> change_settings(Volume& volume, const json& parameters, const MethodCaller&) {
     for (const auto& member : parameters.items()) {
         if (member.key() == "on-event") continue;
         return error_of(ErrorKind::kUsage, EINVAL,
@@ -200,7 +201,7 @@ Result<json> change_settings(Volume& volume, const json& parameters, const Versi
     return settings(volume, {}, {});
 }
 
-Result<json> resize(Volume& volume, const json& parameters, const VersionFilter&) {
+Result<json> resize(Volume& volume, const json& parameters, const MethodCaller&) {
     Volume::ResizeOptions options;
     UMBRA_ASSIGN(const std::optional<std::string> size, optional_text(parameters, "max_size"));
     UMBRA_ASSIGN(const std::optional<std::string> policy, optional_text(parameters, "on_full"));
@@ -218,13 +219,13 @@ Result<json> resize(Volume& volume, const json& parameters, const VersionFilter&
     return to_json(resized);
 }
 
-Result<json> scrub(Volume& volume, const json& parameters, const VersionFilter&) {
+Result<json> scrub(Volume& volume, const json& parameters, const MethodCaller&) {
     UMBRA_ASSIGN(const std::optional<std::string> cursor, optional_text(parameters, "cursor"));
     UMBRA_ASSIGN(const ScrubSlice slice, volume.scrub(cursor.value_or("")));
     return to_json(slice);
 }
 
-constexpr std::array<Method, 15> kMethods{{
+constexpr std::array<Method, 24> kMethods{{
     {control_method::kStatus, MethodAccess::kAnyone, false, status},
     {control_method::kSnapshotCreate, MethodAccess::kOwner, true, create},
     {control_method::kSnapshotList, MethodAccess::kAnyone, false, list},
@@ -242,6 +243,16 @@ constexpr std::array<Method, 15> kMethods{{
     {control_method::kSettingsChange, MethodAccess::kRoot, true, change_settings},
     {control_method::kStorageResize, MethodAccess::kOwner, true, resize},
     {control_method::kStorageScrub, MethodAccess::kOwner, false, scrub},
+    // Jobs belong to who made them: each looks who asks.
+    {control_method::kRestoreCreate, MethodAccess::kAnyone, true, job_methods::create},
+    {control_method::kRestoreBegin, MethodAccess::kAnyone, true, job_methods::begin},
+    {control_method::kRestoreEnd, MethodAccess::kAnyone, true, job_methods::end},
+    {control_method::kRestoreAppend, MethodAccess::kAnyone, true, job_methods::append},
+    {control_method::kRestoreRead, MethodAccess::kAnyone, false, job_methods::read},
+    {control_method::kRestoreList, MethodAccess::kAnyone, false, job_methods::list},
+    {control_method::kRestoreForget, MethodAccess::kAnyone, true, job_methods::forget},
+    {control_method::kRestoreSync, MethodAccess::kAnyone, true, job_methods::sync},
+    {control_method::kRestoreUntouched, MethodAccess::kReader, false, job_methods::untouched},
     {control_method::kShutdown, MethodAccess::kRoot, true, nullptr},
 }};
 
@@ -266,7 +277,7 @@ bool method_changes(const std::string& name) {
 }
 
 Result<json> call_volume_method(Volume& volume, const std::string& name, const json& parameters,
-                                const VersionFilter& may_see) {
+                                const MethodCaller& caller) {
     const Method* method = find_method(name);
     if (method == nullptr || method->call == nullptr) {
         return error_of(ErrorKind::kUsage, ENOSYS, fmt::format("there is no method '{}'", name));
@@ -276,7 +287,7 @@ Result<json> call_volume_method(Volume& volume, const std::string& name, const j
                         fmt::format("'{}' changes the share '{}', which is mounted read-only", name,
                                     volume.identity().share));
     }
-    return method->call(volume, parameters, may_see);
+    return method->call(volume, parameters, caller);
 }
 
 }  // namespace umbra

@@ -3,6 +3,8 @@
 // path.
 #pragma once
 
+#include <unistd.h>
+
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -30,10 +32,18 @@ bool method_changes(const std::string& method);
 // Tells whether a version found in the snapshot with this token may be shown to the caller.
 using VersionFilter = std::function<bool(const std::string& token, const std::string& path)>;
 
-// Calls a method on an open volume and returns its result in its one JSON shape. `may_see` empty:
-// the caller may see everything. Thread-safe as Volume is. kUsage for bad parameters.
+// Who calls; unless said otherwise root, in this process.
+struct MethodCaller {
+    uid_t uid = 0;
+    pid_t pid = ::getpid();
+    bool owner = true;      // root, or the owner of the share
+    VersionFilter may_see;  // empty: everything
+};
+
+// Calls a method on an open volume and returns its result in its one JSON shape. Thread-safe as
+// Volume is. kUsage for bad parameters.
 Result<nlohmann::json> call_volume_method(Volume& volume, const std::string& method,
                                           const nlohmann::json& parameters,
-                                          const VersionFilter& may_see = {});
+                                          const MethodCaller& caller = {});
 
 }  // namespace umbra

@@ -33,6 +33,20 @@ Result<UniqueFd> open_beneath(int folder, const std::string& path, int flags) {
     }
 }
 
+Result<UniqueFd> open_far_beneath(int folder, const std::string& path, int flags) {
+    constexpr std::size_t kAtOnce = 3000;  // the kernel takes less than 4096
+    UniqueFd at;
+    std::size_t begin = 0;
+    while (path.size() - begin > kAtOnce) {
+        const std::size_t slash = path.rfind('/', begin + kAtOnce);
+        if (slash == std::string::npos || slash <= begin) return errno_only(ENAMETOOLONG);
+        UMBRA_ASSIGN(at, open_beneath(at.valid() ? at.get() : folder,
+                                      path.substr(begin, slash - begin), O_PATH | O_DIRECTORY));
+        begin = slash + 1;
+    }
+    return open_beneath(at.valid() ? at.get() : folder, path.substr(begin), flags);
+}
+
 Result<std::vector<std::string>> list_names(int folder) {
     // A description of its own, so that the position in it is.
     UMBRA_ASSIGN(UniqueFd own, open_beneath(folder, "", O_RDONLY | O_DIRECTORY));

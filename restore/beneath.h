@@ -13,6 +13,9 @@ namespace umbra {
 // open(2), without O_CREAT.
 Result<UniqueFd> open_beneath(int folder, const std::string& path, int flags);
 
+// The same for a path of any length, "" or not.
+Result<UniqueFd> open_far_beneath(int folder, const std::string& path, int flags);
+
 // Names in an open folder, sorted, without "." and "..".
 Result<std::vector<std::string>> list_names(int folder);
 

@@ -57,6 +57,8 @@ const char* restore_action_name(RestoreAction action) {
             return "unchanged";
         case RestoreAction::kConflict:
             return "conflict";
+        case RestoreAction::kRemove:
+            return "remove";
     }
     return "unknown";
 }
@@ -74,13 +76,16 @@ bool same_metadata(const Attributes& wanted, const Attributes& present,
 
 Result<RestoreAction> plan_object(int wanted_fd, const Attributes& wanted, int present_fd,
                                   const std::optional<Attributes>& present,
-                                  const MetadataScope& scope) {
+                                  const MetadataScope& scope, bool untouched) {
     if (!present) return RestoreAction::kCreate;
     if (type_of(wanted) != type_of(*present)) {
         const bool folder = type_of(wanted) == S_IFDIR || type_of(*present) == S_IFDIR;
         return folder ? RestoreAction::kConflict : RestoreAction::kReplace;
     }
-    UMBRA_ASSIGN(const bool equal, equal_contents(wanted_fd, wanted, present_fd, *present));
+    bool equal = untouched && type_of(wanted) == S_IFREG;
+    if (!equal) {
+        UMBRA_ASSIGN(equal, equal_contents(wanted_fd, wanted, present_fd, *present));
+    }
     if (!equal) return RestoreAction::kReplace;
     return same_metadata(wanted, *present, scope) ? RestoreAction::kUnchanged
                                                   : RestoreAction::kMetadata;

@@ -15,9 +15,10 @@ enum class RestoreAction {
     kMetadata,   // contents are equal; mode, owner, times or extended attributes are not
     kUnchanged,  // all is equal
     kConflict,   // a folder where the snapshot has none, or the other way round: left alone
+    kRemove,     // the snapshot does not have it
 };
 
-// "create", "replace", "metadata", "unchanged", "conflict".
+// "create", "replace", "metadata", "unchanged", "conflict", "remove".
 const char* restore_action_name(RestoreAction action);
 
 // Which metadata the restoring user can set at all: others than root cannot give files away.
@@ -30,10 +31,10 @@ struct MetadataScope {
 bool same_metadata(const Attributes& wanted, const Attributes& present, const MetadataScope& scope);
 
 // `wanted_fd` and `present_fd` hold the two objects (O_PATH is enough); no present attributes mean
-// that nothing is there. Reads the contents of two regular files of equal size. The errno of what
-// could not be read.
+// that nothing is there. Reads the contents of two regular files of equal size, unless they are
+// known to be equal (`untouched`). The errno of what could not be read.
 Result<RestoreAction> plan_object(int wanted_fd, const Attributes& wanted, int present_fd,
                                   const std::optional<Attributes>& present,
-                                  const MetadataScope& scope);
+                                  const MetadataScope& scope, bool untouched = false);
 
 }  // namespace umbra

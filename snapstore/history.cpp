@@ -102,6 +102,16 @@ Result<std::vector<Version>> History::versions(const std::string& path) {
     return versions;
 }
 
+Result<bool> History::contents_untouched(Epoch snapshot, const std::string& path) {
+    PastTree past(core_, snapshot);
+    UMBRA_ASSIGN(const PastEntry then, past.resolve(path));
+    UMBRA_ASSIGN(const auto now, seen_now(core_, path));
+    if (!now || now->id != then.id) return false;
+    // Looked at before the index: what changes it from here on has left its record first.
+    UMBRA_ASSIGN(const bool changed, content_changed(core_, then.id, snapshot, UINT64_MAX));
+    return !changed;
+}
+
 Result<std::vector<Difference>> History::difference(Epoch from, std::optional<Epoch> to) {
     if (to && *to <= from)
         return error_of(ErrorKind::kUsage, EINVAL,

@@ -45,6 +45,10 @@ class History {
     // that only the live tree has is not listed.
     Result<std::vector<Version>> versions(const std::string& path);
 
+    // Is the regular file at `path` now the very file that snapshot has there, its contents not
+    // written to since? Looks into the index alone. False says nothing about contents.
+    Result<bool> contents_untouched(Epoch snapshot, const std::string& path);
+
     // What changed between snapshot `from` and snapshot `to` (or now), sorted by path.
     Result<std::vector<Difference>> difference(Epoch from, std::optional<Epoch> to);
 

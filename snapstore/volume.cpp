@@ -232,6 +232,7 @@ Result<void> open_history(VolumeCore& core, std::uint64_t memory_bytes) {
                  Catalog::open(core.log_directory.get(), core.read_only, read_sequence(core)));
     core.catalog->set_change_hook(
         [&core](std::uint64_t sequence) { note_sequence(core, sequence); });
+    core.jobs = std::make_unique<JobJournals>(core.diff_area.get(), core.read_only);
     UndoLog::Options options;
     options.directory = core.log_directory.get();
     options.volume_uuid = core.identity.uuid;
@@ -492,6 +493,17 @@ Result<Snapshot> Volume::create_snapshot(const SnapshotOptions& options) {
     core_->tell(EventId::kSnapshotCreated, describe(snapshot) + " is taken");
     if (core_->snapshot_hook) core_->snapshot_hook(snapshot, true);
     return snapshot;
+}
+
+JobJournals& Volume::jobs() { return *core_->jobs; }
+
+Result<void> Volume::sync_live() {
+    if (core_->read_only) return {};
+    UMBRA_TRY(core_->check_owner());
+    core_->settle_all();
+    UMBRA_TRY(core_->limbo->sync());
+    // That what was deferred is applied must be as durable as that.
+    return core_->log->sync_all();
 }
 
 Result<void> Volume::delete_snapshot(Epoch epoch) {

@@ -13,6 +13,7 @@
 #include "snapstore/clock.h"
 #include "snapstore/event.h"
 #include "snapstore/history.h"
+#include "snapstore/job_journal.h"
 #include "snapstore/live_tree.h"
 #include "snapstore/outside_changes.h"
 #include "snapstore/ownership.h"
@@ -123,6 +124,11 @@ class Volume {
     Result<Snapshot> release(Epoch snapshot, const std::string& reason);
     // By token or label; kNotFound names what was asked for.
     Result<Snapshot> find_snapshot(const std::string& token_or_label) const;
+
+    // Restore jobs. check_owner() before anything is changed in them.
+    JobJournals& jobs();
+    // What has been changed in the live tree until now survives a power cut when it returns.
+    Result<void> sync_live();
 
     // What was changed in the live tree while the share was not mounted, as far as it has been
     // found.

@@ -21,6 +21,7 @@
 #include "snapstore/event_log.h"
 #include "snapstore/index.h"
 #include "snapstore/inode_search.h"
+#include "snapstore/job_journal.h"
 #include "snapstore/limbo.h"
 #include "snapstore/live_mount.h"
 #include "snapstore/name_locks.h"
@@ -64,6 +65,7 @@ class VolumeCore {
     std::unique_ptr<Index> index;
     std::unique_ptr<Limbo> limbo;
     std::unique_ptr<ObjectStates> states;
+    std::unique_ptr<JobJournals> jobs = std::make_unique<JobJournals>(-1, true);
     std::unique_ptr<DeferredWrites> deferred;  // null where nothing can be changed
 
     EpochGate gate;

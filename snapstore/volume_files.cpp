@@ -66,4 +66,18 @@ std::optional<ObjectId> parse_limbo_name(std::string_view name) {
     return ObjectId{pair->first, static_cast<std::uint32_t>(pair->second)};
 }
 
+bool is_job_id(std::string_view text) {
+    constexpr std::string_view kForm = "dddddddd-dddddd-xxxxxx";
+    if (text.size() != kForm.size()) return false;
+    for (std::size_t i = 0; i < kForm.size(); ++i) {
+        const char c = text[i];
+        const bool digit = c >= '0' && c <= '9';
+        const bool fits = kForm[i] == 'd'   ? digit
+                          : kForm[i] == 'x' ? digit || (c >= 'a' && c <= 'f')
+                                            : c == kForm[i];
+        if (!fits) return false;
+    }
+    return true;
+}
+
 }  // namespace umbra

@@ -26,7 +26,9 @@ inline constexpr const char* kCatalogFileName = "catalog.ulog";        // in DIF
 inline constexpr const char* kReserveName = "reserve";  // in the diff area: set aside
 inline constexpr const char* kRebuildMarkName =
     "rebuild-index";  // in the diff area: the next open makes the index anew
-inline constexpr const char* kCleanMarkName = "clean";  // in the diff area: closed cleanly
+inline constexpr const char* kJobsDirectoryName = "jobs";  // in the diff area: restore jobs
+inline constexpr const char* kJournalSuffix = ".journal";  // DIFF_AREA/jobs/JOB.journal
+inline constexpr const char* kCleanMarkName = "clean";     // in the diff area: closed cleanly
 
 // DIFF_AREA/log/EPOCH-SEQUENCE.ulog, both in hexadecimal with fixed width, so that names sort by
 // age.
@@ -41,6 +43,9 @@ std::optional<LogFileName> parse_log_file_name(std::string_view name);
 // name.
 std::string format_limbo_directory_name(Epoch epoch);
 std::optional<Epoch> parse_limbo_directory_name(std::string_view name);
+// The id of a restore job, which is the name of its journal: YYYYMMDD-HHMMSS-xxxxxx.
+bool is_job_id(std::string_view text);
+
 std::string format_limbo_name(ObjectId object);
 std::optional<ObjectId> parse_limbo_name(std::string_view name);
 

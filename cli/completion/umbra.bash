@@ -16,7 +16,8 @@ _umbra() {
         ['snapshot create']='--label --hold --for --until --json' ['snapshot list']='--json'
         ['snapshot delete']='--oldest --all' ['snapshot hold']='--reason --for --until'
         ['snapshot release']='--reason' ['snapshot diff']='--json'
-        [versions]='--json' [restore]='--from --to --dry-run --json'
+        [versions]='--json' [revert]='--in-place --replace-open --dry-run --json --json-lines'
+        [restore]='--from --to --component --method --include --exclude --in-place --replace-open --dry-run --json --json-lines'
         ['storage show']='--json'
         [events]='--follow --after --json' [set]='--json'
         ['storage resize']='--max-size --on-full --evict --dry-run --json'
@@ -28,7 +29,7 @@ _umbra() {
     for ((i = 1; i < COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
         case $word in
-            --from | --to | --label | --hold | --reason | --for | --until | --wait | --diff-area | --max-size | --on-full | --on-event | --after | -o)
+            --from | --to | --label | --hold | --reason | --for | --until | --wait | --diff-area | --max-size | --on-full | --on-event | --after | --component | --method | --include | --exclude | -o)
                 i=$((i + 1))
                 continue
                 ;;
@@ -48,19 +49,21 @@ _umbra() {
     case $previous in
         --on-full) words='evict throttle refuse' ;;
         -o) words='writeback memory= lease= debug ro noexec nosuid nodev noatime' ;;
+        --method) words='merge replace if-missing if-can-replace mirror' ;;
         --from) [[ -n $share ]] && words=$(_umbra_snapshots "$share") ;;
         --to | --diff-area)
             compopt -o filenames 2>/dev/null
             mapfile -t COMPREPLY < <(compgen -d -- "$current")
             return
             ;;
-        --label | --hold | --reason | --for | --until | --wait | --max-size | --on-event | --after) return ;;
+        --label | --hold | --reason | --for | --until | --wait | --max-size | --on-event | --after | --include | --exclude) return ;;
         *)
             case $command in
-                '') words='init mount umount status snapshot versions restore storage events set' ;;
+                '') words='init mount umount status snapshot versions restore revert storage events set' ;;
                 set) ((position == 0)) || words='on-event' ;;
                 snapshot) words='create list delete hold release diff' ;;
                 storage) words='show resize scrub rebuild-index' ;;
+                revert) ((position == 0)) || words=$(_umbra_snapshots "$share") ;;
                 'snapshot delete' | 'snapshot hold' | 'snapshot release' | 'snapshot diff')
                     ((position == 0)) || words=$(_umbra_snapshots "$share")
                     ;;

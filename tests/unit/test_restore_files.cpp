@@ -14,7 +14,7 @@
 
 #include "restore/beneath.h"
 #include "restore/contents.h"
-#include "restore/restore_files.h"
+#include "restore/job_runner.h"
 #include "tests/support/scratch.h"
 #include "tests/support/tree.h"
 #include "tests/support/unprivileged.h"
@@ -54,30 +54,77 @@ struct Roots {
     test::TempDir scratch{"restore"};
     fs::path past = scratch.path() / "past";
     fs::path live = scratch.path() / "live";
-    std::vector<RestoredObject> objects;
-    RestoreOptions options;
+    struct Object {
+        std::string path;
+        RestoreAction action = RestoreAction::kUnchanged;
+        std::optional<Error> error;
+    };
+    std::vector<Object> objects;
+    RunOptions options;
+    RestoreMethod method = RestoreMethod::kMerge;
     RestoreSummary summary;
+    MemoryJobStore store;
 
     Roots() {
         fs::create_directories(past);
         fs::create_directories(live);
         options.scope.owner = ::geteuid() == 0;
-        options.on_object = [this](const RestoredObject& object) { objects.push_back(object); };
+        options.on_object = [this](const JobEntry& entry, const std::optional<Error>& error) {
+            if (!entry.on_the_way) objects.push_back({entry.path, entry.action, error});
+        };
+    }
+
+    struct Opener : RootOpener {
+        explicit Opener(const Roots& of) : roots(of) {}
+        Result<UniqueFd> snapshot(const std::string&) override { return open_folder(roots.past); }
+        Result<UniqueFd> target(const JobSpec&) override { return open_folder(roots.live); }
+        Result<UniqueFd> target_in(const JobSpec&, const std::string&) override {
+            return UniqueFd();
+        }
+        const Roots& roots;
+    };
+
+    JobSpec spec(const std::vector<std::pair<std::string, std::string>>& jobs) const {
+        JobSpec spec;
+        spec.in_share = false;
+        ComponentSpec component;
+        component.method = method;
+        for (const auto& [from, to] : jobs) component.paths.push_back({from, to});
+        spec.components.push_back(component);
+        return spec;
     }
 
     Result<void> run(const std::vector<std::pair<std::string, std::string>>& jobs) {
         objects.clear();
-        const UniqueFd source = open_folder(past), target = open_folder(live);
-        Restorer restorer(source.get(), target.get(), options);
-        Result<void> result;
-        for (const auto& [from, to] : jobs) {
-            result = restorer.restore(from, to);
-            if (!result) break;
-        }
-        summary = restorer.summary();
-        return result;
+        Opener opener(*this);
+        store = MemoryJobStore();
+        auto outcome = JobRunner(store, opener, options).run(spec(jobs));
+        if (!outcome) return tl::make_unexpected(outcome.error());
+        summary = outcome->summary;
+        return {};
     }
     Result<void> run(const std::string& path) { return run({{path, path}}); }
+
+    // What a plan without a run says.
+    std::map<std::string, std::string> foresee(const std::string& path, bool target_exists = true) {
+        objects.clear();
+        const UniqueFd source = open_folder(past), target = open_folder(live);
+        const JobSpec planned = spec({{path, path}});
+        PlanOptions plan;
+        plan.scope = options.scope;
+        plan.on_unchanged = [this](const JobEntry& entry) {
+            objects.push_back({entry.path, entry.action, std::nullopt});
+        };
+        auto result = Planner(source.get(), target_exists ? target.get() : -1,
+                              planned.components.front(), plan)
+                          .plan();
+        REQUIRE(result.has_value());
+        for (const auto& one : result->entries) {
+            if (one.entry.action == RestoreAction::kUnchanged || one.entry.on_the_way) continue;
+            objects.push_back({one.entry.path, one.entry.action, one.error});
+        }
+        return actions();
+    }
 
     std::map<std::string, std::string> actions() const {
         std::map<std::string, std::string> found;
@@ -362,11 +409,8 @@ TEST_SUITE("restore") {
         set_mtime(roots.past / "same", 3);
         set_mtime(roots.live / "same", 3);
         const auto before = test::capture(roots.live);
-        roots.options.dry_run = true;
-        REQUIRE(roots.run("").has_value());
-        const auto foreseen = roots.actions();
+        const auto foreseen = roots.foresee("");
         CHECK(test::differences(before, test::capture(roots.live)) == test::kNoDifferences);
-        roots.options.dry_run = false;
         REQUIRE(roots.run("").has_value());
         CHECK(roots.actions() == foreseen);
         CHECK(foreseen.at("d/newer") == "create");
@@ -378,11 +422,7 @@ TEST_SUITE("restore") {
         Roots roots;
         fs::create_directories(roots.past / "d");
         write_file(roots.past / "d" / "f", "x");
-        const UniqueFd source = open_folder(roots.past);
-        roots.options.dry_run = true;
-        Restorer restorer(source.get(), -1, roots.options);
-        REQUIRE(restorer.restore("d", "d").has_value());
-        CHECK(roots.actions() ==
+        CHECK(roots.foresee("d", false) ==
               std::map<std::string, std::string>{{"d", "create"}, {"d/f", "create"}});
     }
 
