@@ -58,7 +58,8 @@ Result<std::vector<SharePath>> shares_of(const JobOptions& options) {
 }
 
 struct FoundJob {
-    SharePath share;
+    SharePath share;  // as it was found
+    SeenShare seen;
     uid_t uid = 0;
     bool running = false;
     std::string created;
@@ -68,13 +69,16 @@ Result<FoundJob> find_job(const JobOptions& options) {
     UMBRA_ASSIGN(const std::vector<SharePath> shares, shares_of(options));
     std::optional<Error> why;
     for (const auto& share : shares) {
-        const auto jobs = ask_share(share, control_method::kRestoreList);
+        // Mounted before anything else is asked: that forks, which only a process of one thread
+        // can.
+        UMBRA_ASSIGN(SeenShare seen, see_share(share));
+        const auto jobs = ask_share(seen.share, control_method::kRestoreList);
         if (!jobs) why = jobs.error();
         if (!jobs || !jobs->is_array()) continue;
         for (const auto& job : *jobs) {
             if (text_in(job, "job") != options.job) continue;
-            return FoundJob{share, job.value("user", uid_t{0}), job.value("running", false),
-                            text_in(job, "created")};
+            return FoundJob{share, std::move(seen), job.value("user", uid_t{0}),
+                            job.value("running", false), text_in(job, "created")};
         }
     }
     if (why && shares.size() == 1) return tl::make_unexpected(*why);
@@ -183,7 +187,7 @@ void print_job(const json& job) {
 
 Result<ExitCode> run_status(const JobOptions& options) {
     UMBRA_ASSIGN(const FoundJob found, find_job(options));
-    UMBRA_ASSIGN(const SeenShare seen, see_share(found.share));
+    const SeenShare& seen = found.seen;
     DaemonJobStore store(seen.share);
     ShareRoots roots(seen.share.root());
     RunOptions run;
@@ -215,7 +219,7 @@ Result<ExitCode> run_again(const JobOptions& options, bool undo) {
                         fmt::format("restore job '{}' is user {}'s: mount the share first, so that "
                                     "it goes on with that user's rights",
                                     options.job, found.uid));
-    UMBRA_ASSIGN(const SeenShare seen, see_share(found.share));
+    const SeenShare& seen = found.seen;
     UMBRA_TRY(become(found.uid));
     UMBRA_ASSIGN(const RestoreJob job, read_whole_job(seen.share, options.job));
     const PatientSignals signals;

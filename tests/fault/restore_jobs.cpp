@@ -217,6 +217,32 @@ TEST_SUITE("restore-jobs") {
         }
     }
 
+    TEST_CASE("a killed job is told of, finished and undone while the share is not mounted") {
+        UMBRA_NEEDS_MOUNTS();
+        Ground ground(3);
+        const int step = step_named(ground, "switch", 2);
+        ground.prepare();
+        BackgroundProcess restore(ground.command(), stop_at(step));
+        REQUIRE(stops(restore));
+        restore.send(SIGKILL);
+        restore.wait();
+        const std::string job = ground.newest_job();
+        ground.mount().unmount();
+        ground.check_truth(job);
+        const auto resumed = umbra({"restore", "resume", job, ground.share()});
+        INFO(resumed.err);
+        CHECK(resumed.exit_code == 0);
+        CHECK(ground.all_before());
+        CHECK(ground.status(job).at("components").at(0).at("status") == "all");
+        const auto undone = umbra({"restore", "undo", job, ground.share()});
+        INFO(undone.err);
+        CHECK(undone.exit_code == 0);
+        CHECK(ground.all_after());
+        CHECK(ground.nothing_aside());
+        ground.mount().remount();
+        CHECK(ground.all_after());
+    }
+
     TEST_CASE("a hundred files, and one is in the way: nothing has changed") {
         UMBRA_NEEDS_MOUNTS();
         Ground ground(kFiles);
