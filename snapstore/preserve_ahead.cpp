@@ -15,6 +15,9 @@ namespace umbra {
 namespace {
 
 constexpr int kDeepest = 32;  // directories in directories
+// Space is scarce when less than this part of the limit is left. An area that evicts is nearly full
+// most of the time.
+constexpr std::uint64_t kScarcePart = 128;
 
 bool is_dot(const char* name) {
     return std::strcmp(name, ".") == 0 || std::strcmp(name, "..") == 0;
@@ -61,7 +64,7 @@ void Preserver::note_neighbourhood(Neighbours kind, ObjectId directory) {
 // Whatever fails here fails again where it matters, or was not needed.
 void Preserver::preserve_ahead() {
     const auto limit = core_.space.limit_bytes();
-    if (limit && core_.space.used() >= *limit / 2) return;
+    if (limit && core_.space.used() >= *limit - *limit / kScarcePart) return;
     ahead_ = true;
     for (const auto& where : neighbourhoods_) static_cast<void>(ahead_beside(where));
     ahead_ = false;

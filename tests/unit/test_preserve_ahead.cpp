@@ -85,9 +85,10 @@ TEST_SUITE("preserve ahead") {
         options.on_full = OnFull::kRefuse;
         TestVolume volume(options);
         fill(volume, "d", 16);
-        volume.put("large", noise(3 << 20, 1));
+        volume.put("large", noise(4 << 20, 1));
         volume.snapshot();
-        volume.write("large", 0, noise(5 << 19, 2));
+        for (int i = 0; volume.used_bytes() < (4 << 20) / 128 * 127; ++i)
+            volume.write("large", static_cast<std::uint64_t>(i) << 14, noise(1 << 14, 2));
         CHECK(count_waits(volume, 16,
                           [&](int i) { change_mode(volume, numbered("d/", i), 0600); }) == 16);
     }
