@@ -28,8 +28,9 @@ Result<std::string> DaemonJobStore::begin_run(const std::string& job, bool snaps
     return text_in(begun, "before");
 }
 
-void DaemonJobStore::end_run(const std::string& job) {
-    static_cast<void>(ask_share(share_, control_method::kRestoreEnd, {{"job", job}}));
+void DaemonJobStore::end_run(const std::string& job, bool complete) {
+    static_cast<void>(
+        ask_share(share_, control_method::kRestoreEnd, {{"job", job}, {"complete", complete}}));
 }
 
 Result<void> DaemonJobStore::append(const std::string& job, const std::vector<std::string>& records,
@@ -80,8 +81,8 @@ Result<void> DaemonJobStore::sync_share() {
     return {};
 }
 
-UntouchedQuestion ask_untouched(const SharePath& share, const std::string& token) {
-    return [share, token](const std::vector<std::string>& paths) {
+UntouchedQuestion ask_untouched(const SharePath& share) {
+    return [share](const std::string& token, const std::vector<std::string>& paths) {
         std::vector<bool> known(paths.size());
         for (std::size_t begin = 0; begin < paths.size();) {
             json digits = json::array();
@@ -99,6 +100,31 @@ UntouchedQuestion ask_untouched(const SharePath& share, const std::string& token
             begin = end;
         }
         return known;
+    };
+}
+
+ChangedQuestion ask_changed(const SharePath& share) {
+    return [share](const std::string& token, const std::string& path,
+                   std::uint64_t inode) -> KnownRanges {
+        std::vector<ByteRange> ranges;
+        std::uint64_t position = 0;
+        do {
+            const auto answer = ask_share(share, control_method::kRestoreChanged,
+                                          {{"token", token},
+                                           {"paths", json::array({encode_hex(path)})},
+                                           {"position", position}});
+            const bool known = answer && answer->value("known", false) &&
+                               answer->value("inode", std::uint64_t{0}) == inode;
+            if (!known) return std::nullopt;
+            for (const auto& range : answer->value("ranges", json::array())) {
+                if (!range.is_array() || range.size() != 2 || !range[0].is_number_unsigned() ||
+                    !range[1].is_number_unsigned())
+                    return std::nullopt;
+                ranges.push_back({range[0].get<std::uint64_t>(), range[1].get<std::uint64_t>()});
+            }
+            position = answer->value("next", std::uint64_t{0});
+        } while (position != 0);
+        return ranges;
     };
 }
 

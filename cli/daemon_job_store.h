@@ -17,7 +17,7 @@ class DaemonJobStore : public JobStore {
 
     Result<std::string> create() override;
     Result<std::string> begin_run(const std::string& job, bool snapshot) override;
-    void end_run(const std::string& job) override;
+    void end_run(const std::string& job, bool complete) override;
     Result<void> append(const std::string& job, const std::vector<std::string>& records,
                         bool sync) override;
     Result<std::vector<std::string>> read(const std::string& job) override;
@@ -31,6 +31,7 @@ class DaemonJobStore : public JobStore {
 Result<std::vector<std::string>> read_job_records(const SharePath& share, const std::string& job);
 
 // Asks the index which files of a snapshot nobody has written to since.
-UntouchedQuestion ask_untouched(const SharePath& share, const std::string& token);
+UntouchedQuestion ask_untouched(const SharePath& share);
+ChangedQuestion ask_changed(const SharePath& share);
 
 }  // namespace umbra

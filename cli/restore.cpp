@@ -82,14 +82,10 @@ Result<ExitCode> show_plan(const RestoreSource& source, const JobSpec& spec, Res
     std::uint64_t bytes = 0;
     bool obstacle = false;
     for (const auto& component : spec.components) {
-        PlanOptions options;
-        options.scope = run.scope;
-        options.untouched = run.untouched;
-        options.interrupted = run.interrupted;
-        options.on_unchanged = [&](const JobEntry& entry) { report.object(entry, std::nullopt); };
-        UMBRA_ASSIGN(const ComponentPlan plan, Planner(source.snapshot_root.get(),
-                                                       source.target_root.get(), component, options)
-                                                   .plan());
+        UMBRA_ASSIGN(const ComponentPlan plan,
+                     Planner(source.snapshot_root.get(), source.target_root.get(), component,
+                             plan_options(spec, run))
+                         .plan());
         for (const auto& planned : plan.entries) {
             if (planned.entry.action != RestoreAction::kUnchanged)
                 report.object(planned.entry, planned.error);
@@ -135,8 +131,8 @@ Result<ExitCode> run_restore(const RestoreCommandOptions& options) {
     const PatientSignals signals;
     RestoreReport report({source.shown_root, options.as_json, options.as_lines, options.dry_run});
     RunOptions run = report.run_options();
-    if (spec.in_share && spec.target_root.empty())
-        run.untouched = ask_untouched(source.share, source.token);
+    run.untouched = ask_untouched(source.share);
+    run.changed = ask_changed(source.share);
     if (options.dry_run) return show_plan(source, spec, report, run);
     UMBRA_ASSIGN(const JobOutcome outcome, run_job(source, spec, run));
     return report.finish(outcome);
@@ -153,7 +149,8 @@ Result<ExitCode> run_revert(const std::string& share, const std::string& token,
     const PatientSignals signals;
     RestoreReport report({source.shown_root, options.as_json, options.as_lines, options.dry_run});
     RunOptions run = report.run_options();
-    run.untouched = ask_untouched(source.share, source.token);
+    run.untouched = ask_untouched(source.share);
+    run.changed = ask_changed(source.share);
     if (options.dry_run) return show_plan(source, spec, report, run);
     UMBRA_ASSIGN(const JobOutcome outcome, run_job(source, spec, run));
     return report.finish(outcome);

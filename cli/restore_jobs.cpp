@@ -226,8 +226,8 @@ Result<ExitCode> run_again(const JobOptions& options, bool undo) {
     RestoreReport report(
         {shown_root_of(found.share, job.spec), options.as_json, options.as_lines, false});
     RunOptions run = report.run_options();
-    if (job.spec && job.spec->in_share && job.spec->target_root.empty() && !undo)
-        run.untouched = ask_untouched(seen.share, job.spec->token);
+    run.untouched = ask_untouched(seen.share);
+    run.changed = ask_changed(seen.share);
     DaemonJobStore store(seen.share);
     ShareRoots roots(seen.share.root());
     JobRunner runner(store, roots, run);

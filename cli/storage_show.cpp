@@ -34,6 +34,7 @@ void print_storage(const json& storage) {
     show("  undo log", bytes("log_bytes"));
     show("  index", bytes("index_bytes"));
     show("  limbo", bytes("limbo_bytes"));
+    show("  jobs", bytes("job_bytes"));
     const bool limited = storage.contains("limit_bytes") && storage["limit_bytes"].is_number();
     show("limit", limited
                       ? fmt::format("{} ({})", bytes("limit_bytes"), text_in(storage, "max_size"))

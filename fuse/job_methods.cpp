@@ -7,6 +7,7 @@
 
 #include "fuse/control_protocol.h"
 #include "fuse/result_json.h"
+#include "snapstore/job_journal.h"
 
 namespace umbra::job_methods {
 
@@ -18,6 +19,11 @@ constexpr std::int64_t kUserHoldSeconds = 30 * 24 * 3600;
 constexpr std::size_t kUserHeldSnapshots = 8;
 
 std::string hold_reason(const std::string& job) { return "restore " + job; }
+
+std::string described(const Volume& volume, const JobInfo& job) {
+    return fmt::format("restore job '{}' of user {} in share '{}'", job.id, job.uid,
+                       volume.identity().share);
+}
 
 json to_json(const JobInfo& job) {
     return {{"job", job.id},
@@ -81,7 +87,11 @@ Result<json> begin(Volume& volume, const json& parameters, const MethodCaller& c
                         "often: restore anew",
                         job.id, kUserHeldSnapshots));
     UMBRA_TRY(volume.jobs().begin_run(job.id, caller.pid));
-    if (!snapshot) return json{{"before", ""}};
+    const std::string whose = described(volume, job);
+    if (!snapshot) {
+        volume.tell(EventId::kRestoreBegun, whose + " is being undone");
+        return json{{"before", ""}};
+    }
     Volume::SnapshotOptions options;
     options.hold_reason = hold_reason(job.id);
     if (!caller.owner) options.hold_expires = ::time(nullptr) + kUserHoldSeconds;
@@ -90,12 +100,22 @@ Result<json> begin(Volume& volume, const json& parameters, const MethodCaller& c
         volume.jobs().end_run(job.id, caller.pid);
         return forward_error(taken);
     }
+    volume.tell(EventId::kRestoreBegun,
+                whose + " begins; snapshot " + taken->token + " shows what was there before");
     return json{{"before", taken->token}};
 }
 
 Result<json> end(Volume& volume, const json& parameters, const MethodCaller& caller) {
     UMBRA_ASSIGN(const JobInfo job, own_job(volume, parameters, caller));
-    volume.jobs().end_run(job.id, caller.pid);
+    UMBRA_ASSIGN(const bool complete, optional_flag(parameters, "complete"));
+    if (!volume.jobs().end_run(job.id, caller.pid)) return json::object();
+    const std::string whose = described(volume, job);
+    if (complete)
+        volume.tell(EventId::kRestoreFinished, whose + " has ended: all of it is restored");
+    else
+        volume.tell(EventId::kRestoreIncomplete,
+                    whose + " has ended, and not all of it is restored: 'umbra restore status " +
+                        job.id + "' says what");
     return json::object();
 }
 
@@ -165,6 +185,28 @@ Result<json> untouched(Volume& volume, const json& parameters, const MethodCalle
         answers.push_back(known && *known);
     }
     return answers;
+}
+
+Result<json> changed(Volume& volume, const json& parameters, const MethodCaller& caller) {
+    UMBRA_ASSIGN(const std::string token, required_text(parameters, "token"));
+    UMBRA_ASSIGN(const std::vector<std::string> paths, hex_texts(parameters, "paths"));
+    UMBRA_ASSIGN(const auto position, optional_integer(parameters, "position"));
+    UMBRA_ASSIGN(const Snapshot snapshot, volume.find_snapshot(token));
+    ChangedRanges changed;
+    const bool may =
+        paths.size() == 1 && (!caller.may_see || caller.may_see(snapshot.token, paths.front()));
+    if (may) {
+        const auto from =
+            static_cast<std::uint64_t>(std::max<std::int64_t>(position.value_or(0), 0));
+        if (auto found = volume.history().changed_ranges(snapshot.epoch, paths.front(), from))
+            changed = std::move(*found);
+    }
+    json ranges = json::array();
+    for (const auto& range : changed.ranges) ranges.push_back({range.offset, range.length});
+    return json{{"known", changed.known},
+                {"inode", changed.inode},
+                {"ranges", std::move(ranges)},
+                {"next", changed.next}};
 }
 
 }  // namespace umbra::job_methods

@@ -24,5 +24,6 @@ Result<json> list(Volume& volume, const json& parameters, const MethodCaller& ca
 Result<json> forget(Volume& volume, const json& parameters, const MethodCaller& caller);
 Result<json> sync(Volume& volume, const json& parameters, const MethodCaller& caller);
 Result<json> untouched(Volume& volume, const json& parameters, const MethodCaller& caller);
+Result<json> changed(Volume& volume, const json& parameters, const MethodCaller& caller);
 
 }  // namespace umbra::job_methods

@@ -118,6 +118,7 @@ json to_json(const SpaceUse& space) {
     return {{"log_bytes", space.log_bytes},
             {"index_bytes", space.index_bytes},
             {"limbo_bytes", space.limbo_bytes},
+            {"job_bytes", space.job_bytes},
             {"used_bytes", space.used_bytes()},
             {"limit_bytes", number_or_null(space.limit_bytes)},
             {"reserved_bytes", space.reserved_bytes},

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -116,6 +117,29 @@ Result<void> stage_link(int object, int folder, const std::string& name) {
     return {};
 }
 
+Result<void> rename_aside(int folder, const std::string& from, const std::string& to,
+                          unsigned flags) {
+    if (::renameat2(folder, from.c_str(), folder, to.c_str(), flags) != 0)
+        return errno_error(errno, "cannot give it its name");
+    return {};
+}
+
+Result<ObjectIdentity> give_back(int folder, const std::string& name, const std::string& aside,
+                                 ObjectIdentity ours) {
+    constexpr int kTries = 1000;
+    for (int i = 0; i < kTries; ++i) {
+        UMBRA_ASSIGN(const ObjectIdentity given, identity_of(folder, aside));
+        auto exchanged = rename_aside(folder, name, aside, RENAME_EXCHANGE);
+        // Somebody has removed it meanwhile: so it stays.
+        if (!exchanged && exchanged.error().code == ENOENT) return given;
+        if (!exchanged) return forward_error(exchanged);
+        UMBRA_ASSIGN(const ObjectIdentity got, identity_of(folder, aside));
+        if (got == ours) return got;
+        ours = given;
+    }
+    return errno_error(EBUSY, "somebody replaces it all the time");
+}
+
 Result<void> remove_whole(int folder, const std::string& name) {
     if (::unlinkat(folder, name.c_str(), 0) == 0 || errno == ENOENT) return {};
     if (errno != EISDIR && errno != EPERM)
@@ -140,37 +164,69 @@ Result<void> remove_whole(int folder, const std::string& name) {
     return {};
 }
 
-Result<std::uint64_t> write_differences(int from, int to, std::uint64_t size,
-                                        const std::function<bool()>& interrupted) {
-    std::vector<char> wanted(kChunk), present(kChunk);
-    std::uint64_t written = 0;
-    for (std::uint64_t offset = 0; offset < size; offset += kChunk) {
-        if (interrupted && interrupted()) return errno_error(EINTR, "stopped");
-        const auto length =
-            static_cast<std::size_t>(std::min<std::uint64_t>(kChunk, size - offset));
-        if (is_hole(from, offset, length)) {
-            if (is_hole(to, offset, length)) continue;
-            if (::fallocate(to, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                            static_cast<off_t>(offset), static_cast<off_t>(length)) == 0)
-                continue;
+namespace {
+
+// The part of write_differences in one range.
+class DifferenceWriter {
+   public:
+    DifferenceWriter(int from, int to, const std::function<bool()>& interrupted)
+        : from_(from), to_(to), interrupted_(interrupted), wanted_(kChunk), present_(kChunk) {}
+
+    std::uint64_t written() const { return written_; }
+
+    Result<void> write(std::uint64_t begin, std::uint64_t end) {
+        for (std::uint64_t offset = begin; offset < end; offset += kChunk) {
+            if (interrupted_ && interrupted_()) return errno_error(EINTR, "stopped");
+            UMBRA_TRY(write_chunk(
+                offset, static_cast<std::size_t>(std::min<std::uint64_t>(kChunk, end - offset))));
         }
-        UMBRA_ASSIGN(const std::size_t count, read_chunk(from, wanted, length, offset));
+        return {};
+    }
+
+   private:
+    Result<void> write_chunk(std::uint64_t offset, std::size_t length) {
+        if (is_hole(from_, offset, length)) {
+            if (is_hole(to_, offset, length)) return {};
+            if (::fallocate(to_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                            static_cast<off_t>(offset), static_cast<off_t>(length)) == 0)
+                return {};
+        }
+        UMBRA_ASSIGN(const std::size_t count, read_chunk(from_, wanted_, length, offset));
         if (count < length) return errno_error(EIO, "it is shorter in the snapshot than it was");
-        UMBRA_ASSIGN(const std::size_t there, read_chunk(to, present, length, offset));
+        UMBRA_ASSIGN(const std::size_t there, read_chunk(to_, present_, length, offset));
         for (std::size_t at = 0; at < length; at += kBlock) {
             const std::size_t block = std::min(kBlock, length - at);
             const bool same = at + block <= there &&
-                              std::memcmp(wanted.data() + at, present.data() + at, block) == 0;
+                              std::memcmp(wanted_.data() + at, present_.data() + at, block) == 0;
             if (same) continue;
             const int code =
-                write_whole(to, std::as_bytes(std::span(wanted.data() + at, block)), offset + at);
+                write_whole(to_, std::as_bytes(std::span(wanted_.data() + at, block)), offset + at);
             if (code != 0) return errno_error(code, "cannot write it");
-            written += block;
+            written_ += block;
         }
+        return {};
+    }
+
+    int from_, to_;
+    const std::function<bool()>& interrupted_;
+    std::vector<char> wanted_, present_;
+    std::uint64_t written_ = 0;
+};
+
+}  // namespace
+
+Result<std::uint64_t> write_differences(int from, int to, std::uint64_t size,
+                                        const std::function<bool()>& interrupted,
+                                        const KnownRanges& ranges) {
+    DifferenceWriter writer(from, to, interrupted);
+    if (!ranges) UMBRA_TRY(writer.write(0, size));
+    for (const auto& range : ranges.value_or(std::vector<ByteRange>{})) {
+        const std::uint64_t begin = std::min(range.offset, size);
+        UMBRA_TRY(writer.write(begin, begin + std::min(range.length, size - begin)));
     }
     if (::ftruncate(to, static_cast<off_t>(size)) != 0)
         return errno_error(errno, "cannot give it its size");
-    return written;
+    return writer.written();
 }
 
 }  // namespace umbra

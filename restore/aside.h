@@ -5,10 +5,13 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "restore/restore_job.h"
 #include "snapstore/attributes.h"
+#include "snapstore/byte_range.h"
 #include "snapstore/result.h"
 #include "snapstore/unique_fd.h"
 
@@ -33,12 +36,23 @@ Result<StagedMetadata> stage_copy(int source, const Attributes& wanted, int fold
 // One more name of an object.
 Result<void> stage_link(int object, int folder, const std::string& name);
 
+// renameat2(2) of two names of one folder.
+Result<void> rename_aside(int folder, const std::string& from, const std::string& to,
+                          unsigned flags);
+
+// Gives the name back to what stands aside, in exchange for `ours`. Where somebody else has put
+// something there meanwhile that is newer: then that keeps the name. Returns who is left aside,
+// whom nobody needs.
+Result<ObjectIdentity> give_back(int folder, const std::string& name, const std::string& aside,
+                                 ObjectIdentity ours);
+
 // Removes a name with everything in it, never following links. Nothing there is no error.
 Result<void> remove_whole(int folder, const std::string& name);
 
-// Writes to an open file only the blocks in which it differs, and gives it its size. The bytes
-// written.
+// Writes to an open file only the blocks in which it differs, and gives it its size. Those outside
+// of `ranges` are known not to differ and not looked at; no value: any may. The bytes written.
 Result<std::uint64_t> write_differences(int from, int to, std::uint64_t size,
-                                        const std::function<bool()>& interrupted);
+                                        const std::function<bool()>& interrupted,
+                                        const KnownRanges& ranges = {});
 
 }  // namespace umbra

@@ -40,6 +40,7 @@ struct RestoreProgress {
 struct RunOptions {
     MetadataScope scope;
     UntouchedQuestion untouched;
+    ChangedQuestion changed;
     std::function<bool()> interrupted;
     // A path is done with; `error`: it is not restored.
     std::function<void(const JobEntry&, const std::optional<Error>& error)> on_object;
@@ -48,6 +49,9 @@ struct RunOptions {
     std::function<void(const char* step)> on_step;
 };
 
+// How the components of a job are planned, in a run and in a dry run alike.
+PlanOptions plan_options(const JobSpec& job, const RunOptions& options);
+
 // The roots that a job works between; descriptors of folders, borrowed.
 struct RestoreRoots {
     int source = -1;
@@ -55,6 +59,9 @@ struct RestoreRoots {
     int before = -1;  // the target root in the snapshot of before the run; -1: there is none
     bool in_share = true;
 };
+
+// Records, durably, that nothing of a component was touched in this run, and why.
+Result<void> record_untouched(JobRecorder& recorder, std::uint32_t component, const Error& why);
 
 class ComponentRun {
    public:
@@ -68,8 +75,9 @@ class ComponentRun {
           spec_(recorder.job().components[component].spec),
           summary_(summary) {}
 
-    // What went wrong with single paths is in the statuses; an error is one of the job itself
-    // (the journal cannot be written), and then everything of a batch has been taken back.
+    // What went wrong with single paths is in the statuses; an error is one of the job itself: the
+    // journal cannot be written. What was about to be switched then is as it was; what had been
+    // switched stays, with the originals aside, for `resume` or `undo` to settle.
     Result<void> run();
 
    private:
@@ -101,6 +109,7 @@ class ComponentRun {
     Result<void> switch_name(std::size_t i, int folder);
     Result<void> check_kept(std::size_t i, int folder);
     Result<void> change_in_place(std::size_t i, int folder);
+    KnownRanges changed(std::size_t i, int file);
     Result<void> finish_folders();
     Result<void> finish_folder(std::size_t i);
 
@@ -148,15 +157,5 @@ class ComponentRun {
     RestoreProgress progress_;
     std::optional<Error> failure_;  // the first, of a component that is all or nothing
 };
-
-// How a component that a crash interrupted stands on disk: the status of each of its paths, found
-// by who has its name. `source_root` -1: what was changed in place cannot be told.
-std::vector<ReportedStatus> look_at_component(const JobComponent& component, int source_root,
-                                              int target_root, const MetadataScope& scope);
-
-// Before a job goes on or is undone: what an interrupted run left standing aside goes; where it is
-// all or nothing the originals come back first.
-Result<void> settle_component(const std::string& job, const JobComponent& component,
-                              const RestoreRoots& roots, bool take_back);
 
 }  // namespace umbra

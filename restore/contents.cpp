@@ -85,16 +85,31 @@ Result<void> copy_data(int from, int to, std::uint64_t begin, std::uint64_t end,
 
 }  // namespace
 
-Result<bool> same_contents(int a, int b, std::uint64_t size) {
+namespace {
+
+Result<bool> same_range(int a, int b, std::uint64_t offset, std::uint64_t end) {
     std::vector<char> left(kChunkBytes), right(kChunkBytes);
-    for (std::uint64_t offset = 0; offset < size;) {
-        offset = std::min(next_data(a, offset, size), next_data(b, offset, size));
-        const std::size_t wanted = std::min<std::uint64_t>(kChunkBytes, size - offset);
+    while (offset < end) {
+        offset = std::min(next_data(a, offset, end), next_data(b, offset, end));
+        const std::size_t wanted = std::min<std::uint64_t>(kChunkBytes, end - offset);
         UMBRA_ASSIGN(const std::size_t left_count, read_full(a, left.data(), wanted, offset));
         UMBRA_ASSIGN(const std::size_t right_count, read_full(b, right.data(), wanted, offset));
         if (left_count != wanted || right_count != wanted) return false;
         if (std::memcmp(left.data(), right.data(), wanted) != 0) return false;
         offset += wanted;
+    }
+    return true;
+}
+
+}  // namespace
+
+Result<bool> same_contents(int a, int b, std::uint64_t size, const KnownRanges& may_differ) {
+    if (!may_differ) return same_range(a, b, 0, size);
+    for (const auto& range : *may_differ) {
+        const std::uint64_t begin = std::min(range.offset, size);
+        UMBRA_ASSIGN(const bool same,
+                     same_range(a, b, begin, begin + std::min(range.length, size - begin)));
+        if (!same) return false;
     }
     return true;
 }

@@ -4,8 +4,11 @@
 #include <fmt/format.h>
 
 #include <map>
+#include <optional>
 
 #include "restore/beneath.h"
+#include "restore/interrupted_component.h"
+#include "restore/job_check.h"
 #include "restore/path_names.h"
 
 namespace umbra {
@@ -23,11 +26,13 @@ Result<UniqueFd> open_folder(const std::string& path) {
 class RunGuard {
    public:
     RunGuard(JobStore& store, std::string id) : store_(store), id_(std::move(id)) {}
-    ~RunGuard() { store_.end_run(id_); }
+    ~RunGuard() { store_.end_run(id_, complete_); }
     RunGuard(const RunGuard&) = delete;
     RunGuard& operator=(const RunGuard&) = delete;
+    void complete(bool is) { complete_ = is; }
 
    private:
+    bool complete_ = false;
     JobStore& store_;
     std::string id_;
 };
@@ -95,7 +100,7 @@ Result<JobOutcome> JobRunner::run(const JobSpec& spec) {
     UMBRA_ASSIGN(const std::string id, store_.create());
     step("take the snapshot of before");
     UMBRA_ASSIGN(const std::string before, store_.begin_run(id, true));
-    const RunGuard guard(store_, id);
+    RunGuard guard(store_, id);
     JobRecorder recorder(store_, id, RestoreJob());
     UMBRA_TRY(recorder.add(job_record::job(spec)));
     for (std::uint32_t i = 0; i < spec.components.size(); ++i) {
@@ -105,7 +110,17 @@ Result<JobOutcome> JobRunner::run(const JobSpec& spec) {
     UMBRA_TRY(recorder.add(job_record::run_begun(before)));
     step("record the job");
     UMBRA_TRY(recorder.flush(true));
-    return run_components(recorder);
+    UMBRA_ASSIGN(JobOutcome outcome, run_components(recorder));
+    guard.complete(outcome.complete());
+    return outcome;
+}
+
+void JobRunner::tell_obstacle(const ComponentSpec& component, const Error& why) const {
+    if (!options_.on_object) return;
+    JobEntry all;
+    all.path = component.paths.empty() ? "" : component.paths.front().target;
+    all.action = RestoreAction::kConflict;
+    options_.on_object(all, why);
 }
 
 Result<JobOutcome> JobRunner::run_components(JobRecorder& recorder) {
@@ -117,8 +132,15 @@ Result<JobOutcome> JobRunner::run_components(JobRecorder& recorder) {
     JobOutcome outcome;
     outcome.id = recorder.id();
     Result<void> result;
+    const std::optional<Error> obstacle = check_whole_job(recorder.job(), roots, options_);
     for (std::uint32_t i = 0; i < recorder.job().components.size(); ++i) {
         if (recorder.job().components[i].status.status == RestoreStatus::kAll) continue;
+        if (obstacle) {
+            ++outcome.summary.failed;
+            UMBRA_TRY(record_untouched(recorder, i, *obstacle));
+            tell_obstacle(recorder.job().components[i].spec, *obstacle);
+            continue;
+        }
         if (options_.interrupted && options_.interrupted()) outcome.summary.interrupted = true;
         if (outcome.summary.interrupted) break;
         result = ComponentRun(recorder, store_, roots, options_, i, outcome.summary).run();
@@ -143,9 +165,7 @@ Result<void> JobRunner::settle(const std::string& id, const RestoreJob& job) {
     Result<void> result;
     for (const auto& component : job.components) {
         step("settle what was interrupted");
-        auto settled =
-            settle_component(id, component, roots, all_or_nothing(component.spec.method));
-        if (!settled) result = settled;
+        if (auto settled = settle_component(id, component, roots); !settled) result = settled;
     }
     return result;
 }
@@ -163,14 +183,16 @@ Result<JobOutcome> JobRunner::resume(const std::string& id) {
                         fmt::format("restore job '{}' has been undone: restore anew", id));
     step("take the snapshot of before");
     UMBRA_ASSIGN(const std::string before, store_.begin_run(id, true));
-    const RunGuard guard(store_, id);
+    RunGuard guard(store_, id);
     // What cannot be put back is looked at again by the plan.
     static_cast<void>(settle(id, job));
     JobRecorder recorder(store_, id, std::move(job));
     UMBRA_TRY(recorder.add(job_record::run_begun(before)));
     step("record the job");
     UMBRA_TRY(recorder.flush(true));
-    return run_components(recorder);
+    UMBRA_ASSIGN(JobOutcome outcome, run_components(recorder));
+    guard.complete(outcome.complete());
+    return outcome;
 }
 
 Result<JobOutcome> JobRunner::undo(const std::string& id) {
@@ -188,7 +210,7 @@ Result<JobOutcome> JobRunner::undo(const std::string& id) {
                                     "snapshots: what was there before is not known",
                                     id, job.spec->target_root));
     UMBRA_TRY(store_.begin_run(id, false));
-    const RunGuard guard(store_, id);
+    RunGuard guard(store_, id);
     UMBRA_TRY(settle(id, job));
     JobSpec spec;
     spec.kind = JobKind::kUndo;
@@ -205,6 +227,7 @@ Result<JobOutcome> JobRunner::undo(const std::string& id) {
     JobRecorder recorder(store_, id, std::move(job));
     UMBRA_TRY(recorder.add(job_record::undone()));
     UMBRA_TRY(recorder.flush(true));
+    guard.complete(true);
     return outcome;
 }
 

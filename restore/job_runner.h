@@ -60,6 +60,7 @@ class JobRunner {
    private:
     Result<JobOutcome> run_components(JobRecorder& recorder);
     Result<void> settle(const std::string& id, const RestoreJob& job);
+    void tell_obstacle(const ComponentSpec& component, const Error& why) const;
     void step(const char* name) const {
         if (options_.on_step) options_.on_step(name);
     }

@@ -15,7 +15,7 @@ Result<std::string> MemoryJobStore::begin_run(const std::string&, bool) {
     return std::string();
 }
 
-void MemoryJobStore::end_run(const std::string&) { running_ = false; }
+void MemoryJobStore::end_run(const std::string&, bool) { running_ = false; }
 
 Result<void> MemoryJobStore::append(const std::string&, const std::vector<std::string>& records,
                                     bool) {

@@ -18,7 +18,8 @@ class JobStore {
     // From here on this process alone may record in the job. With `snapshot` first takes a held
     // snapshot of the share; its token, else "".
     virtual Result<std::string> begin_run(const std::string& job, bool snapshot) = 0;
-    virtual void end_run(const std::string& job) = 0;
+    // `complete`: all of it is restored.
+    virtual void end_run(const std::string& job, bool complete) = 0;
     // Durable on return where `sync`.
     virtual Result<void> append(const std::string& job, const std::vector<std::string>& records,
                                 bool sync) = 0;
@@ -32,7 +33,7 @@ class MemoryJobStore : public JobStore {
    public:
     Result<std::string> create() override;
     Result<std::string> begin_run(const std::string& job, bool snapshot) override;
-    void end_run(const std::string& job) override;
+    void end_run(const std::string& job, bool complete) override;
     Result<void> append(const std::string& job, const std::vector<std::string>& records,
                         bool sync) override;
     Result<std::vector<std::string>> read(const std::string& job) override;

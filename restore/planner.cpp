@@ -350,7 +350,7 @@ std::vector<bool> Planner::ask_untouched(const std::string& source, const std::s
         std::vector<std::string> paths;
         for (std::size_t i = begin; i < std::min(begin + kAskAtOnce, names.size()); ++i)
             paths.push_back(join_path(source, names[i]));
-        std::vector<bool> answered = options_.untouched(paths);
+        std::vector<bool> answered = options_.untouched(options_.token, paths);
         answered.resize(paths.size());
         known.insert(known.end(), answered.begin(), answered.end());
     }
@@ -377,6 +377,19 @@ Result<void> Planner::plan_children(const Object& wanted, const Object* present,
     return plan_surplus(target.get(), place.target, names);
 }
 
+// What the index knows of contents that would have to be read. Of small files it is not asked: that
+// takes as long as reading them.
+KnownRanges Planner::may_differ(const Object& wanted, const std::optional<Attributes>& present,
+                                const Place& place) const {
+    constexpr off_t kWorthAsking = 1 << 20;
+    const struct stat& status = wanted.attributes.status;
+    if (place.untouched && S_ISREG(status.st_mode)) return std::vector<ByteRange>{};
+    const bool worth = present && S_ISREG(status.st_mode) && status.st_size >= kWorthAsking &&
+                       present->status.st_size == status.st_size;
+    if (!worth || !options_.changed || place.source != place.target) return std::nullopt;
+    return options_.changed(options_.token, place.source, present->status.st_ino);
+}
+
 Result<void> Planner::plan_leaf(const Object& wanted, const std::optional<Object>& present,
                                 const Place& place) {
     if (plan_link(wanted, present, place)) return {};
@@ -388,11 +401,11 @@ Result<void> Planner::plan_leaf(const Object& wanted, const std::optional<Object
     planned.entry.type = type_of(wanted.attributes);
     planned.entry.size = size_of(wanted.attributes);
     planned.entry.within = place.within;
-    auto action =
-        present && is_folder(present->attributes)
-            ? Result<RestoreAction>(RestoreAction::kReplace)  // a mirror
-            : plan_object(wanted.fd.get(), wanted.attributes, present ? present->fd.get() : -1,
-                          present_attributes, options_.scope, place.untouched);
+    auto action = present && is_folder(present->attributes)
+                      ? Result<RestoreAction>(RestoreAction::kReplace)  // a mirror
+                      : plan_object(wanted.fd.get(), wanted.attributes,
+                                    present ? present->fd.get() : -1, present_attributes,
+                                    options_.scope, may_differ(wanted, present_attributes, place));
     if (!action) {
         planned.entry.action = RestoreAction::kConflict;
         planned.error = action.error();

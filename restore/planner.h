@@ -19,6 +19,7 @@
 #include "restore/restore_job.h"
 #include "restore/restore_plan.h"
 #include "snapstore/attributes.h"
+#include "snapstore/byte_range.h"
 #include "snapstore/result.h"
 #include "snapstore/unique_fd.h"
 
@@ -43,11 +44,18 @@ struct ComponentPlan {
 
 // For paths (of the share, the same in snapshot and live tree): is the regular file there the one
 // of the snapshot, and not written to since? As the index knows it, without reading the file.
-using UntouchedQuestion = std::function<std::vector<bool>(const std::vector<std::string>& paths)>;
+using UntouchedQuestion = std::function<std::vector<bool>(const std::string& token,
+                                                          const std::vector<std::string>& paths)>;
+// Where may the regular file there, which must have this inode number, differ from what the
+// snapshot has at its path? No value: anywhere.
+using ChangedQuestion = std::function<KnownRanges(const std::string& token, const std::string& path,
+                                                  std::uint64_t inode)>;
 
 struct PlanOptions {
     MetadataScope scope;
     UntouchedQuestion untouched;  // empty: nobody knows
+    ChangedQuestion changed;      // the same
+    std::string token;            // to ask it of
     std::function<bool()> interrupted;
     // Called for what is equal already; it is not in the plan unless it is a folder.
     std::function<void(const JobEntry&)> on_unchanged;
@@ -92,6 +100,8 @@ class Planner {
                               const std::vector<std::string>& wanted);
     Result<void> plan_leaf(const Object& wanted, const std::optional<Object>& present,
                            const Place& place);
+    KnownRanges may_differ(const Object& wanted, const std::optional<Attributes>& present,
+                           const Place& place) const;
     bool plan_link(const Object& wanted, const std::optional<Object>& present, const Place& place);
     Result<void> plan_removal(int folder, const std::string& path);
     Result<bool> goes_whole(int folder, const std::string& name, const std::string& path);

@@ -21,9 +21,10 @@ Result<UniqueFd> open_to_read(int object) {
 }
 
 Result<bool> equal_contents(int wanted_fd, const Attributes& wanted, int present_fd,
-                            const Attributes& present) {
+                            const Attributes& present, const KnownRanges& may_differ) {
     switch (type_of(wanted)) {
         case S_IFREG: {
+            if (may_differ && may_differ->empty()) return true;
             if (wanted.status.st_size != present.status.st_size) return false;
             UMBRA_ASSIGN(const UniqueFd wanted_file, open_to_read(wanted_fd));
             auto present_file = open_to_read(present_fd);
@@ -31,7 +32,7 @@ Result<bool> equal_contents(int wanted_fd, const Attributes& wanted, int present
             if (!present_file && present_file.error().code == EACCES) return false;
             if (!present_file) return forward_error(present_file);
             return same_contents(wanted_file.get(), present_file->get(),
-                                 static_cast<std::uint64_t>(wanted.status.st_size));
+                                 static_cast<std::uint64_t>(wanted.status.st_size), may_differ);
         }
         case S_IFLNK:
             return wanted.symlink_target == present.symlink_target;
@@ -76,16 +77,14 @@ bool same_metadata(const Attributes& wanted, const Attributes& present,
 
 Result<RestoreAction> plan_object(int wanted_fd, const Attributes& wanted, int present_fd,
                                   const std::optional<Attributes>& present,
-                                  const MetadataScope& scope, bool untouched) {
+                                  const MetadataScope& scope, const KnownRanges& may_differ) {
     if (!present) return RestoreAction::kCreate;
     if (type_of(wanted) != type_of(*present)) {
         const bool folder = type_of(wanted) == S_IFDIR || type_of(*present) == S_IFDIR;
         return folder ? RestoreAction::kConflict : RestoreAction::kReplace;
     }
-    bool equal = untouched && type_of(wanted) == S_IFREG;
-    if (!equal) {
-        UMBRA_ASSIGN(equal, equal_contents(wanted_fd, wanted, present_fd, *present));
-    }
+    UMBRA_ASSIGN(const bool equal,
+                 equal_contents(wanted_fd, wanted, present_fd, *present, may_differ));
     if (!equal) return RestoreAction::kReplace;
     return same_metadata(wanted, *present, scope) ? RestoreAction::kUnchanged
                                                   : RestoreAction::kMetadata;

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "snapstore/attributes.h"
+#include "snapstore/byte_range.h"
 #include "snapstore/result.h"
 
 namespace umbra {
@@ -31,10 +32,10 @@ struct MetadataScope {
 bool same_metadata(const Attributes& wanted, const Attributes& present, const MetadataScope& scope);
 
 // `wanted_fd` and `present_fd` hold the two objects (O_PATH is enough); no present attributes mean
-// that nothing is there. Reads the contents of two regular files of equal size, unless they are
-// known to be equal (`untouched`). The errno of what could not be read.
+// that nothing is there. Reads the contents of two regular files of equal size, but only where they
+// may differ, as far as that is known. The errno of what could not be read.
 Result<RestoreAction> plan_object(int wanted_fd, const Attributes& wanted, int present_fd,
                                   const std::optional<Attributes>& present,
-                                  const MetadataScope& scope, bool untouched = false);
+                                  const MetadataScope& scope, const KnownRanges& may_differ = {});
 
 }  // namespace umbra

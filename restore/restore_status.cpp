@@ -18,6 +18,16 @@ const char* restore_status_name(RestoreStatus status) {
     return "unknown";
 }
 
+ReportedStatus status_with(RestoreStatus status, const std::optional<Error>& error) {
+    ReportedStatus reported;
+    reported.status = status;
+    if (error) {
+        reported.error = error->code;
+        reported.sentence = error->text();
+    }
+    return reported;
+}
+
 Result<void> report_status(ReportedStatus& of, const ReportedStatus& reported, std::uint32_t run) {
     if (run == 0)
         return error_of(ErrorKind::kRefused, EPERM,

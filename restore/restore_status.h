@@ -3,12 +3,12 @@
 //
 //  * it is set inside a running restore, and nowhere else;
 //  * once in a run: what was reported stays, a failure above all (KB 952826). Only a new run of
-//  that
-//    component may report anew;
+//    that component may report anew;
 //  * a component is ALL only when every file of it is.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "snapstore/result.h"
@@ -31,6 +31,9 @@ struct ReportedStatus {
     std::string sentence;   // why, "" where all went well
     std::uint32_t run = 0;  // that reported it; runs count from 1
 };
+
+// The status with the reason for it, where there is one.
+ReportedStatus status_with(RestoreStatus status, const std::optional<Error>& error);
 
 // `run`: the one that is running, 0 where none is. kRefused where the rules forbid it, and then
 // nothing has changed.

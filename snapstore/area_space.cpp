@@ -121,7 +121,7 @@ std::optional<std::uint64_t> AreaSpace::limit_bytes() const {
 }
 
 std::uint64_t AreaSpace::used() const {
-    return core_.log->estimated_bytes() + core_.limbo->bytes() +
+    return core_.log->estimated_bytes() + core_.limbo->bytes() + core_.jobs->bytes() +
            core_.index_bytes.load(std::memory_order_relaxed);
 }
 
@@ -135,6 +135,7 @@ Result<void> AreaSpace::look_closely() {
     }
     if (limbo) UMBRA_TRY(core_.limbo->measure_bytes());
     UMBRA_TRY(core_.log->measure_bytes());
+    UMBRA_TRY(core_.jobs->measure_bytes());
     UMBRA_ASSIGN(const std::uint64_t index, core_.index->disk_bytes());
     core_.index_bytes = index;
     return {};

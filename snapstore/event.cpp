@@ -48,6 +48,9 @@ constexpr std::array kKinds{
     EventKind{EventId::kOwnershipLost, "ownership-lost", kError, "40, 60"},
     EventKind{EventId::kLeaseNotRenewed, "lease-not-renewed", kError, ""},
     EventKind{EventId::kEventCommandFailed, "event-command-failed", kWarning, ""},
+    EventKind{EventId::kRestoreBegun, "restore-begun", kInformation, ""},
+    EventKind{EventId::kRestoreFinished, "restore-finished", kInformation, ""},
+    EventKind{EventId::kRestoreIncomplete, "restore-incomplete", kWarning, ""},
 };
 
 static_assert(std::is_sorted(kKinds.begin(), kKinds.end(),

@@ -53,6 +53,10 @@ enum class EventId : std::uint16_t {
     kLeaseNotRenewed = 503,
     // 6xx: Umbra itself
     kEventCommandFailed = 601,
+    // 7xx: restores
+    kRestoreBegun = 701,
+    kRestoreFinished = 702,
+    kRestoreIncomplete = 703,
 };
 
 enum class Severity : std::uint8_t { kInformation, kWarning, kError };

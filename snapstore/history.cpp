@@ -112,6 +112,29 @@ Result<bool> History::contents_untouched(Epoch snapshot, const std::string& path
     return !changed;
 }
 
+Result<ChangedRanges> History::changed_ranges(Epoch snapshot, const std::string& path,
+                                              std::uint64_t from) {
+    constexpr std::uint64_t kStep = 1024;  // blocks looked at together
+    constexpr std::size_t kMostRanges = 1024;
+    PastTree past(core_, snapshot);
+    ChangedRanges changed;
+    UMBRA_ASSIGN(const PastEntry then, past.resolve(path));
+    const auto now = seen_now(core_, path);
+    if (!now || !*now || (*now)->id != then.id || !S_ISREG((*now)->status.st_mode)) return changed;
+    changed.known = true;
+    changed.inode = then.id.inode;
+    UMBRA_ASSIGN(const PastFile file, past.open(then.id));
+    const std::uint64_t total = (file.size + kBlockSize - 1) / kBlockSize;
+    while (from < total && changed.ranges.size() < kMostRanges) {
+        const std::uint64_t count = std::min(kStep, total - from);
+        UMBRA_ASSIGN(const auto ranges, past.preserved_ranges(file, from, count));
+        changed.ranges.insert(changed.ranges.end(), ranges.begin(), ranges.end());
+        from += count;
+    }
+    changed.next = from < total ? from : 0;
+    return changed;
+}
+
 Result<std::vector<Difference>> History::difference(Epoch from, std::optional<Epoch> to) {
     if (to && *to <= from)
         return error_of(ErrorKind::kUsage, EINVAL,

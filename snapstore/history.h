@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "snapstore/attributes.h"
+#include "snapstore/byte_range.h"
 #include "snapstore/catalog.h"
 #include "snapstore/object_id.h"
 #include "snapstore/result.h"
@@ -37,6 +38,14 @@ struct Difference {
     std::optional<std::uint64_t> old_size, new_size;
 };
 
+// Where a file differs from what a snapshot has at its path, as far as it has been looked at.
+struct ChangedRanges {
+    bool known = false;             // false: it may be anywhere
+    std::uint64_t inode = 0;        // of the file that this is said of
+    std::vector<ByteRange> ranges;  // of the file as the snapshot has it
+    std::uint64_t next = 0;         // the block to go on with; 0: that was all
+};
+
 class History {
    public:
     explicit History(VolumeCore& core) : core_(core) {}
@@ -48,6 +57,11 @@ class History {
     // Is the regular file at `path` now the very file that snapshot has there, its contents not
     // written to since? Looks into the index alone. False says nothing about contents.
     Result<bool> contents_untouched(Epoch snapshot, const std::string& path);
+
+    // Where the regular file at `path`, if it is the very one that the snapshot has there, may
+    // differ from that; from block `from` on, some of it at a time. Looks into the index alone.
+    Result<ChangedRanges> changed_ranges(Epoch snapshot, const std::string& path,
+                                         std::uint64_t from);
 
     // What changed between snapshot `from` and snapshot `to` (or now), sorted by path.
     Result<std::vector<Difference>> difference(Epoch from, std::optional<Epoch> to);

@@ -306,11 +306,12 @@ Result<void> JobJournals::begin_run(const std::string& id, pid_t runner) {
     return {};
 }
 
-void JobJournals::end_run(const std::string& id, pid_t runner) {
+bool JobJournals::end_run(const std::string& id, pid_t runner) {
     const std::lock_guard lock(mutex_);
     const auto found = open_.find(id);
-    if (found == open_.end() || found->second->runner != runner) return;
+    if (found == open_.end() || found->second->runner != runner) return false;
     open_.erase(found);  // and its descriptor: there may be many jobs
+    return true;
 }
 
 Result<void> JobJournals::append(const std::string& id, pid_t runner, std::string_view record,
@@ -335,6 +336,7 @@ Result<void> JobJournals::append(const std::string& id, pid_t runner, std::strin
         return area_error(code, "cannot record in restore job '" + id + "'");
     }
     journal->end += bytes.size();
+    bytes_ += bytes.size();
     return {};
 }
 
@@ -381,6 +383,21 @@ Result<void> JobJournals::remove(const std::string& id) {
     }
     if (::fsync(folder) != 0) return area_error(errno, "cannot remove restore job '" + id + "'");
     return {};
+}
+
+Result<std::uint64_t> JobJournals::measure_bytes() {
+    constexpr std::uint64_t kSector = 512;  // stat(2): st_blocks
+    const std::lock_guard lock(mutex_);
+    UMBRA_ASSIGN(const std::vector<std::string> all, ids());
+    std::uint64_t bytes = 0;
+    for (const auto& id : all) {
+        struct stat status {};
+        if (::fstatat(directory_.get(), (id + kJournalSuffix).c_str(), &status,
+                      AT_SYMLINK_NOFOLLOW) == 0)
+            bytes += static_cast<std::uint64_t>(status.st_blocks) * kSector;
+    }
+    bytes_ = bytes;
+    return bytes;
 }
 
 }  // namespace umbra

@@ -5,6 +5,7 @@
 
 #include <sys/types.h>
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -50,7 +51,8 @@ class JobJournals {
 
     // One process at a time runs a job: kRefused with EBUSY while another one that lives does.
     Result<void> begin_run(const std::string& id, pid_t runner);
-    void end_run(const std::string& id, pid_t runner);
+    // False: this process did not run it.
+    bool end_run(const std::string& id, pid_t runner);
     // Appends a record; kRefused unless `runner` runs the job. Durable on return where `sync`.
     Result<void> append(const std::string& id, pid_t runner, std::string_view record, bool sync);
 
@@ -66,6 +68,11 @@ class JobJournals {
 
     // Deletes the journal. kRefused while the job is run.
     Result<void> remove(const std::string& id);
+
+    // Of all journals, as last measured plus what has been written since.
+    std::uint64_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
+    // What they take on disk, measured now.
+    Result<std::uint64_t> measure_bytes();
 
    private:
     struct Journal {
@@ -84,6 +91,7 @@ class JobJournals {
     int diff_area_;
     bool read_only_;
     Limits limits_;
+    std::atomic<std::uint64_t> bytes_{0};
     std::mutex mutex_;  // guards all below
     UniqueFd directory_;
     std::map<std::string, std::unique_ptr<Journal>> open_;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "snapstore/attributes.h"
+#include "snapstore/byte_range.h"
 #include "snapstore/object_id.h"
 #include "snapstore/result.h"
 #include "snapstore/unique_fd.h"
@@ -68,6 +69,10 @@ class PastTree {
                              std::span<std::byte> buffer);
     // Does any of it still come from the live (or limbo) object rather than from records?
     Result<bool> needs_object(const PastFile& file);
+    // The blocks of [first, first+count) that come from records, in the order of the file:
+    // elsewhere the live object still is what the file was. Looks into the index alone.
+    Result<std::vector<ByteRange>> preserved_ranges(const PastFile& file, std::uint64_t first,
+                                                    std::uint64_t count);
     // SEEK_DATA or SEEK_HOLE; ENXIO as lseek(2).
     Result<std::uint64_t> seek(const PastFile& file, std::uint64_t offset, int whence);
 

@@ -208,6 +208,23 @@ Result<bool> PastTree::needs_object(const PastFile& file) {
     return false;
 }
 
+Result<std::vector<ByteRange>> PastTree::preserved_ranges(const PastFile& file, std::uint64_t first,
+                                                          std::uint64_t count) {
+    UMBRA_ASSIGN(const auto sources, find_sources(*core_, file.id, snapshot_, first, count));
+    std::vector<ByteRange> ranges;
+    for (std::uint64_t i = 0; i < sources.size(); ++i) {
+        if (sources[i].source == Source::kLive) continue;
+        const std::uint64_t begin = (first + i) * kBlockSize;
+        const std::uint64_t length = std::min(file.size - begin, kBlockSize);
+        if (!ranges.empty() && ranges.back().offset + ranges.back().length == begin)
+            ranges.back().length += length;
+        else
+            ranges.push_back({begin, length});
+    }
+    UMBRA_TRY(check_alive());
+    return ranges;
+}
+
 Result<std::uint64_t> PastTree::seek(const PastFile& file, std::uint64_t offset, int whence) {
     if (offset >= file.size) return errno_only(ENXIO);
     constexpr std::uint64_t kStep = 1024;  // blocks looked at together

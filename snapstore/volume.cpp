@@ -152,10 +152,13 @@ void detach_former_owner(VolumeCore& core) {
         std::erase_if(files, [](const std::string& name) { return name.ends_with(".sst"); });
         return files;
     };
+    const auto all = [](std::vector<std::string> files) { return files; };
     const int area = core.diff_area.get();
     auto detached = reseat_directory(area, kLogDirectoryName, appended_to);
     if (detached && faccessat(area, kIndexDirectoryName, F_OK, 0) == 0)
         detached = reseat_directory(area, kIndexDirectoryName, rewritten);
+    if (detached && faccessat(area, kJobsDirectoryName, F_OK, 0) == 0)
+        detached = reseat_directory(area, kJobsDirectoryName, all);
     core.tell(EventId::kOwnershipTakenOver,
               "share '" + core.identity.share + "' is taken over from host '" + former.host +
                   "' (process " + std::to_string(former.process) + ")" +
@@ -186,6 +189,7 @@ Result<void> open_directories(VolumeCore& core) {
     } else if (!core.read_only) {
         remove_unseated(area, kLogDirectoryName);
         remove_unseated(area, kIndexDirectoryName);
+        remove_unseated(area, kJobsDirectoryName);
     }
     // By descriptor: RocksDB walks to it by path, and must never come to another one.
     if (!core.read_only) static_cast<void>(mkdirat(area, kIndexDirectoryName, 0700));
@@ -233,6 +237,7 @@ Result<void> open_history(VolumeCore& core, std::uint64_t memory_bytes) {
     core.catalog->set_change_hook(
         [&core](std::uint64_t sequence) { note_sequence(core, sequence); });
     core.jobs = std::make_unique<JobJournals>(core.diff_area.get(), core.read_only);
+    UMBRA_TRY(core.jobs->measure_bytes());
     UndoLog::Options options;
     options.directory = core.log_directory.get();
     options.volume_uuid = core.identity.uuid;
@@ -584,6 +589,8 @@ OutsideChanges::Found Volume::changed_outside() const {
 Result<std::vector<Event>> Volume::events(std::uint64_t after) const {
     return EventLog::read(core_->control_directory.get(), after);
 }
+
+void Volume::tell(EventId id, std::string message) const { core_->tell(id, std::move(message)); }
 
 void Volume::record(Event& event) const {
     if (core_->events) core_->events->append(event);

@@ -13,7 +13,6 @@
 #include "snapstore/clock.h"
 #include "snapstore/event.h"
 #include "snapstore/history.h"
-#include "snapstore/job_journal.h"
 #include "snapstore/live_tree.h"
 #include "snapstore/outside_changes.h"
 #include "snapstore/ownership.h"
@@ -49,6 +48,7 @@ struct SpaceUse {
     std::uint64_t log_bytes = 0;    // undo log, on disk
     std::uint64_t index_bytes = 0;  // RocksDB files
     std::uint64_t limbo_bytes = 0;  // removed files that snapshots still need
+    std::uint64_t job_bytes = 0;    // journals of restore jobs
     // On disk, and not counted as used: what is reserved for appending and for deleting when the
     // filesystem is full, and the list of snapshots.
     std::uint64_t reserved_bytes = 0;
@@ -59,7 +59,7 @@ struct SpaceUse {
     unsigned used_percent = 0;                    // of that
     std::int64_t growth_bytes_per_second = 0;     // as observed lately
     std::optional<std::int64_t> full_in_seconds;  // if it grows on like that
-    std::uint64_t used_bytes() const { return log_bytes + index_bytes + limbo_bytes; }
+    std::uint64_t used_bytes() const { return log_bytes + index_bytes + limbo_bytes + job_bytes; }
 };
 
 struct VolumeIdentity {
@@ -70,6 +70,8 @@ struct VolumeIdentity {
     SizeLimit max_size;
     std::string on_event;  // as opened; Volume::event_command() has what holds now
 };
+
+class JobJournals;
 
 class Volume {
    public:
@@ -134,6 +136,8 @@ class Volume {
     // found.
     OutsideChanges::Found changed_outside() const;
 
+    // Puts an event into the volume's event log and announces it. May be called holding any lock.
+    void tell(EventId id, std::string message) const;
     // The volume's events with a sequence above `after`, oldest first.
     Result<std::vector<Event>> events(std::uint64_t after) const;
     // Puts an event into the volume's event log without announcing it.

@@ -105,6 +105,7 @@ Result<SpaceUse> Volume::space_use(bool exact) const {
     UMBRA_ASSIGN(use.index_bytes, core_->index->disk_bytes());
     core_->index_bytes = use.index_bytes;
     use.limbo_bytes = core_->limbo->bytes();
+    UMBRA_ASSIGN(use.job_bytes, core_->jobs->measure_bytes());
     UMBRA_ASSIGN(const std::uint64_t area, file_bytes(core_->diff_area.get(), "."));
     UMBRA_ASSIGN(const std::uint64_t log, file_bytes(core_->diff_area.get(), kLogDirectoryName));
     use.reserved_bytes = area + log - std::min(log, use.log_bytes);

@@ -488,6 +488,54 @@ TEST_SUITE("restore-jobs") {
                 CHECK(hold.at("reason").get<std::string>().find(job) == std::string::npos);
     }
 
+    TEST_CASE("in place: what is read and written is what has changed, and events tell of it") {
+        UMBRA_NEEDS_MOUNTS();
+        Ground ground(3);
+        constexpr std::size_t kSize = 48 << 20, kChanged = 1 << 20;
+        const fs::path large = ground.mount().path() / "large";
+        write_file(large, std::string(kSize, 'l'));
+        const std::string token = ground.prepare();
+        {
+            std::fstream file(large, std::ios::binary | std::ios::in | std::ios::out);
+            file.seekp(kSize - kChanged);
+            file << std::string(kChanged, 'n');
+        }
+        struct stat before {};
+        REQUIRE(::stat(large.c_str(), &before) == 0);
+        ground.mount().remount();
+        const auto requests = [&](const char* kind) {
+            const json status =
+                json::parse(must_run({umbra_binary(), "status", ground.share(), "--json"}));
+            return status.at("requests").value(kind, 0);
+        };
+        const int reads = requests("read"), writes = requests("write");
+        must_run({umbra_binary(), "restore", large.string(), "--from", token, "--in-place"});
+        // 1 MiB a request at most, of each of the two files; all of one would be 48.
+        CHECK(requests("read") - reads <= 24);
+        CHECK(requests("write") - writes <= 80);
+        CHECK(contents_of(large) == std::string(kSize, 'l'));
+        struct stat after {};
+        REQUIRE(::stat(large.c_str(), &after) == 0);
+        CHECK(after.st_ino == before.st_ino);
+        const std::string job = ground.newest_job();
+        must_run({umbra_binary(), "restore", "undo", job, ground.share()});
+        CHECK(contents_of(large) ==
+              std::string(kSize - kChanged, 'l') + std::string(kChanged, 'n'));
+        must_run({"chattr", "+i", (ground.mount().share() / "d" / "f01").string()});
+        CHECK(run(ground.command()).exit_code == 6);
+        must_run({"chattr", "-i", (ground.mount().share() / "d" / "f01").string()});
+        std::vector<std::string> told;
+        for (const auto& event :
+             json::parse(must_run({umbra_binary(), "events", ground.share(), "--json"}))) {
+            const std::string name = event.at("name");
+            if (name.starts_with("restore-")) told.push_back(name);
+        }
+        const std::vector<std::string> expected{
+            "restore-begun",    "restore-finished", "restore-begun", "restore-begun",
+            "restore-finished", "restore-finished", "restore-begun", "restore-incomplete"};
+        CHECK(told == expected);
+    }
+
     TEST_CASE("a dry run reads no contents of what has not been written to") {
         UMBRA_NEEDS_MOUNTS();
         Ground ground(3);

@@ -92,15 +92,19 @@ struct Store : JobStore {
         first = false;
         return std::string(snapshot ? "@before" : "");
     }
-    void end_run(const std::string& job) override { ground.journals->end_run(job, ::getpid()); }
+    void end_run(const std::string& job, bool) override {
+        ground.journals->end_run(job, ::getpid());
+    }
     Result<void> append(const std::string& job, const std::vector<std::string>& records,
                         bool sync) override {
-        if (refuse_after && records_written >= *refuse_after)
-            return errno_error(ENOSPC, "no room for the journal");
         for (const auto& record : records) {
+            if (refuse_after && records_written >= *refuse_after)
+                return errno_error(ENOSPC, "no room for the journal");
             ++records_written;
             UMBRA_TRY(ground.journals->append(job, ::getpid(), record, sync));
         }
+        if (doubt_after && records_written >= *doubt_after)
+            return errno_error(EIO, "cannot sync the journal");
         return {};
     }
     Result<std::vector<std::string>> read(const std::string& job) override {
@@ -114,6 +118,7 @@ struct Store : JobStore {
     bool first = true;
     std::size_t records_written = 0;
     std::optional<std::size_t> refuse_after;
+    std::optional<std::size_t> doubt_after;  // what was written from here on is there all the same
 };
 
 JobSpec spec_of(RestoreMethod method, const std::string& path = "d") {
@@ -151,6 +156,58 @@ std::string difference(const test::Tree& a, const test::Tree& b) {
     test::CompareOptions compare;
     compare.ctime = false;
     return test::differences(a, b, compare);
+}
+
+// What is said of each file is what is on disk.
+void check_truth(const Ground& ground, const RestoreJob& seen) {
+    std::size_t all = 0;
+    for (const auto& entry : seen.components[0].entries) {
+        CAPTURE(entry.path);
+        const bool is_all = entry.status.status == RestoreStatus::kAll;
+        all += is_all ? 1 : 0;
+        if (entry.type != DT_REG || entry.action == RestoreAction::kMetadata) continue;
+        const fs::path live = ground.live / entry.path;
+        const bool restored =
+            fs::is_regular_file(live) && read_file(live) == read_file(ground.past / entry.path);
+        CHECK(restored == is_all);
+        CHECK(entry.status.status != RestoreStatus::kUndefined);
+    }
+    const RestoreStatus whole = seen.components[0].status.status;
+    if (whole == RestoreStatus::kAll) CHECK(all == seen.components[0].entries.size());
+    if (whole == RestoreStatus::kNone) CHECK(all == 0);
+}
+
+RunOptions options_for(const std::function<void(int)>& at_step);
+
+// Restores with a journal that can be written no further than this. True: it was enough.
+bool journal_ends_after(std::size_t room, bool doubt, RestoreMethod method) {
+    Ground ground;
+    fill(ground);
+    // In the middle, what cannot be replaced: the others are told of in several records.
+    if (method == RestoreMethod::kMerge) {
+        fs::remove(ground.live / "d" / "f2");
+        write_file(ground.live / "d" / "f2" / "in the way", "x");
+    }
+    const test::Tree original = picture(ground.live);
+    Store store(ground);
+    (doubt ? store.doubt_after : store.refuse_after) = room;
+    JobRunner runner(store, ground, options_for([](int) {}));
+    const auto outcome = runner.run(spec_of(method));
+    store.doubt_after.reset();
+    store.refuse_after.reset();
+    ground.restart();
+    if (outcome) return true;
+    const auto seen = runner.look(store.id);
+    REQUIRE(seen);
+    if (seen->spec && !seen->runs.empty()) {
+        check_truth(ground, *seen);
+        const auto undone = runner.undo(std::string(store.id));
+        REQUIRE_MESSAGE(undone, undone.error().text());
+        CHECK(undone->complete());
+    }
+    CHECK(difference(original, picture(ground.live)) == test::kNoDifferences);
+    CHECK(ground.nothing_aside());
+    return false;
 }
 
 RunOptions options_for(const std::function<void(int)>& at_step) {
@@ -229,7 +286,7 @@ TEST_SUITE("restore status") {
         REQUIRE(recorder.add(job_record::run_ended()));
         CHECK_FALSE(recorder.add(job_record::entry_status(0, 1, all)));
         REQUIRE(recorder.flush(true));
-        store.end_run(id);
+        store.end_run(id, false);
         CHECK_FALSE(store.append(id, {job_record::entry_status(0, 1, all)}, true));
         ground.restart();
         const auto records = store.read(id);
@@ -287,25 +344,7 @@ TEST_SUITE("restore jobs") {
                         CHECK(difference(original, picture(ground.live)) == test::kNoDifferences);
                         continue;
                     }
-                    // What is said of each file is what is on disk.
-                    std::size_t all = 0;
-                    for (const auto& entry : seen->components[0].entries) {
-                        CAPTURE(entry.path);
-                        const bool is_all = entry.status.status == RestoreStatus::kAll;
-                        all += is_all ? 1 : 0;
-                        if (entry.type != DT_REG || entry.action == RestoreAction::kMetadata)
-                            continue;
-                        const fs::path live = ground.live / entry.path;
-                        const bool restored =
-                            fs::exists(live) &&
-                            read_file(live) == read_file(ground.past / entry.path);
-                        CHECK(restored == is_all);
-                        CHECK(entry.status.status != RestoreStatus::kUndefined);
-                    }
-                    const RestoreStatus whole = seen->components[0].status.status;
-                    if (whole == RestoreStatus::kAll)
-                        CHECK(all == seen->components[0].entries.size());
-                    if (whole == RestoreStatus::kNone) CHECK(all == 0);
+                    check_truth(ground, *seen);
                     if (undo) {
                         const auto outcome = again.undo(std::string(store.id));
                         REQUIRE_MESSAGE(outcome, outcome.error().text());
@@ -541,24 +580,71 @@ TEST_SUITE("restore jobs") {
         CHECK(read_file(ground.live / "d" / "f1") == "new 1");
     }
 
-    TEST_CASE("a journal that cannot be written stops the restore, and all is as it was") {
-        for (std::size_t room = 0; room < 30; ++room) {
+    TEST_CASE("two components with one path: nothing of the job is touched") {
+        for (const bool patterns : {false, true}) {
             Ground ground;
             fill(ground);
             const test::Tree original = picture(ground.live);
+            JobSpec spec = spec_of(RestoreMethod::kReplace);
+            spec.components.push_back(spec_of(RestoreMethod::kMerge, "d/f1").components[0]);
+            spec.components[1].name = "one of them";
+            if (patterns) spec.components[0].exclude = {"f1"};
             Store store(ground);
-            store.refuse_after = room;
-            const auto outcome = JobRunner(store, ground, options_for([](int) {}))
-                                     .run(spec_of(RestoreMethod::kReplace));
-            if (outcome) break;
-            CAPTURE(room);
-            CHECK(outcome.error().code == ENOSPC);
-            store.refuse_after.reset();
-            ground.restart();
-            const auto seen = JobRunner(store, ground, options_for([](int) {})).look(store.id);
-            REQUIRE(seen);
-            if (!seen->spec || seen->components[0].status.status == RestoreStatus::kNone)
-                CHECK(difference(original, picture(ground.live)) == test::kNoDifferences);
+            const auto outcome = JobRunner(store, ground, options_for([](int) {})).run(spec);
+            REQUIRE_MESSAGE(outcome, outcome.error().text());
+            CAPTURE(patterns);
+            CHECK(outcome->complete() == patterns);
+            if (patterns) continue;
+            CHECK(difference(original, picture(ground.live)) == test::kNoDifferences);
+            for (const auto& component : outcome->job.components) {
+                CHECK(component.status.status == RestoreStatus::kNone);
+                CHECK(component.status.sentence.find("'d/f1' is in the components") !=
+                      std::string::npos);
+            }
+        }
+    }
+
+    TEST_CASE("in place: what is known not to differ is not looked at") {
+        Ground ground;
+        fill(ground);
+        JobSpec spec = spec_of(RestoreMethod::kReplace, "d/big");
+        spec.components[0].in_place = true;
+        constexpr std::size_t kBig = 1 << 20;
+        write_file(ground.past / "d" / "big", std::string(kBig, 'o'));
+        std::string now(kBig, 'o');
+        now[5000] = 'n';
+        now[700'000] = 'n';
+        write_file(ground.live / "d" / "big", now);
+        RunOptions options = options_for([](int) {});
+        options.changed = [&](const std::string& token, const std::string& path,
+                              std::uint64_t inode) -> KnownRanges {
+            CHECK(token == "@past");
+            CHECK(path == "d/big");
+            struct stat status {};
+            CHECK(::stat((ground.live / "d" / "big").c_str(), &status) == 0);
+            CHECK(inode == status.st_ino);
+            return std::vector<ByteRange>{{0, 16384}};
+        };
+        Store store(ground);
+        const auto outcome = JobRunner(store, ground, options).run(spec);
+        REQUIRE_MESSAGE(outcome, outcome.error().text());
+        CHECK(outcome->summary.bytes_written == 16384);
+        now[5000] = 'o';
+        CHECK(read_file(ground.live / "d" / "big") == now);
+    }
+
+    TEST_CASE("a journal that cannot be written at any record: what is said is true") {
+        for (const RestoreMethod method : {RestoreMethod::kMerge, RestoreMethod::kReplace}) {
+            for (const bool doubt : {false, true}) {
+                bool whole = false;
+                for (std::size_t room = 0; !whole; ++room) {
+                    REQUIRE(room < 100);
+                    CAPTURE(restore_method_name(method));
+                    CAPTURE(doubt);
+                    CAPTURE(room);
+                    whole = journal_ends_after(room, doubt, method);
+                }
+            }
         }
     }
 }

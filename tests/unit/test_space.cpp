@@ -13,6 +13,7 @@
 #include <string>
 #include <thread>
 
+#include "snapstore/job_journal.h"
 #include "snapstore/volume_files.h"
 #include "tests/support/process.h"
 #include "tests/support/ram_image.h"
@@ -157,6 +158,25 @@ TEST_SUITE("space") {
             RamImage image(type, 1024);
             account(image.path().string(), seed + 1, 20);
         }
+    }
+
+    TEST_CASE("journals of restore jobs are counted") {
+        TestVolume volume;
+        volume.snapshot();
+        const std::string id = must(volume->jobs().create(0, 1'700'000'000)).id;
+        must(volume->jobs().begin_run(id, ::getpid()));
+        const std::string record(100'000, 'r');
+        for (int i = 0; i < 20; ++i) must(volume->jobs().append(id, ::getpid(), record, i == 19));
+        CHECK(volume->jobs().end_run(id, ::getpid()));
+        CHECK(must(volume->space_use()).job_bytes >= 2'000'000);
+        check_accounting(volume, false);
+        volume.close();
+        volume.open();
+        CHECK(must(volume->space_use(false)).job_bytes >= 2'000'000);
+        check_accounting(volume, false);
+        must(volume->jobs().remove(id));
+        CHECK(must(volume->space_use()).job_bytes == 0);
+        check_accounting(volume, false);
     }
 
     TEST_CASE("what is counted is what is on disk after a process ended without closing") {
