@@ -31,7 +31,9 @@ void add_commands(CLI::App& app, Runner& chosen) {
     add_status_command(app, chosen);
     add_snapshot_commands(app, chosen);
     add_versions_command(app, chosen);
-    add_restore_job_commands(*add_restore_command(app, chosen), chosen);
+    CLI::App* restore = add_restore_command(app, chosen);
+    add_restore_job_commands(*restore, chosen);
+    add_restore_run_command(*restore, chosen);
     add_revert_command(app, chosen);
     add_events_command(app, chosen);
     add_set_command(app, chosen);
