@@ -87,6 +87,7 @@ function(umbra_add_fuzz_targets folder)
     endforeach()
     target_sources(umbra-fuzz-log PRIVATE ${folder}/catalog.cpp)
     target_sources(umbra-fuzz-control PRIVATE
-        fuse/control_protocol.cpp fuse/job_methods.cpp fuse/result_json.cpp fuse/volume_methods.cpp)
+        fuse/control_protocol.cpp fuse/job_methods.cpp fuse/result_json.cpp fuse/volume_methods.cpp
+        fuse/writer_methods.cpp)
     umbra_link(umbra-fuzz-control PRIVATE umbra_fuse_dependencies)
 endfunction()

@@ -78,9 +78,6 @@ Result<std::string> set_in_writer_definition(
 // In the order they freeze.
 void sort_writers(std::vector<WriterDefinition>& definitions);
 
-// 1 to 64 of a-z, 0-9, '-' and '_', beginning with a letter or digit: it is a file's name, too.
-Result<void> check_writer_name(const std::string& name);
-
 // Is one of the paths the other, or in it? Both relative to the share; "" is all of it.
 bool paths_overlap(std::string_view a, std::string_view b);
 

@@ -29,6 +29,7 @@ enum class WriterState : std::uint8_t {
     kFailedAtPostSnapshot = 11,
     kFailedAtPreRestore = 13,
     kFailedAtPostRestore = 14,
+    kFailedAtShutdown = 15,  // whoever asked was gone before it was done; it has been thawed
 };
 
 // "stable", "frozen", "failed_at_freeze" and so on.
@@ -39,10 +40,10 @@ WriterState failed_at(WriterStep step);
 
 enum class WriterError : std::uint8_t {
     kNone = 0,
-    kInconsistent,  // it could not be done, and another attempt may well do (exit status 1)
+    kRetryable,  // its command failed, and may do another time
     kTimedOut,
     kNonRetryable,  // there is no such program, or no such user
-    kUnexpected,    // a signal ended it
+    kUnexpected,    // a signal ended it, or it said what cannot be understood
 };
 // "no_error", "retryable", "timed_out", "non_retryable", "unexpected".
 const char* writer_error_name(WriterError error);

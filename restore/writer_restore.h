@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "restore/restore_job.h"
@@ -47,8 +48,9 @@ class WriterRestore {
     const std::vector<WriterReport>& reports() const { return reports_; }
 
    private:
-    void tell(const WriterDefinition& writer, WriterStep step, const std::string& id,
-              const RestoreJob* job);
+    void tell(const WriterDefinition& writer, const std::string& id, const RestoreJob* job);
+    WriterReport ask(const WriterDefinition& writer, WriterStep step,
+                     std::vector<std::pair<std::string, std::string>> variables);
 
     std::vector<WriterDefinition> involved_;
     JobSpec spec_;
@@ -57,8 +59,9 @@ class WriterRestore {
     std::vector<WriterReport> reports_;
 };
 
-// Status of what a job has restored of a writer: one of its components, or all of them.
-RestoreStatus status_of_writer(const WriterDefinition& writer, const JobSpec& spec,
-                               const RestoreJob* job);
+// Of what a job restores of a writer, in one word: ALL or NONE where that is true of every
+// component of the job that overlaps the writer's; UNDEFINED where none of them was begun; FAILED
+// otherwise. A null job has restored nothing.
+RestoreStatus status_of_writer(const WriterDefinition& writer, const RestoreJob* job);
 
 }  // namespace umbra

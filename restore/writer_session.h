@@ -18,7 +18,8 @@
 namespace umbra {
 
 struct WriterSessionOptions {
-    std::string share;  // where the share's files are: UMBRA_SHARE
+    std::string share;          // where the share's files are: UMBRA_SHARE
+    bool allow_failed = false;  // a writer that fails does not end it for the others
     // Asked often while a command runs; true stops it, and what is frozen is thawed.
     std::function<bool()> interrupted;
     // In the keeper, after it has thawed because whoever began is gone.
@@ -47,6 +48,7 @@ class WriterSession {
     Result<void> post_snapshot(const std::string& token);
 
     const std::vector<WriterReport>& reports() const;
+    const WriterSessionOptions& options() const;
 
    private:
     class Shared;
@@ -69,8 +71,8 @@ struct WriterSnapshot {
 
 // The whole of it. An error: there is no snapshot (or it says which could not be taken back), and
 // everything is thawed. With `allow_failed` a writer that fails is only reported.
-Result<WriterSnapshot> snapshot_with_writers(WriterSession& session, bool allow_failed,
-                                             const WriterCut& cut, const WriterRecord& record,
+Result<WriterSnapshot> snapshot_with_writers(WriterSession& session, const WriterCut& cut,
+                                             const WriterRecord& record,
                                              const WriterTakeBack& take_back);
 
 }  // namespace umbra
