@@ -21,6 +21,16 @@ void add_snapshot_commands(CLI::App& parent, Runner& chosen) {
     add_snapshot_diff_command(*snapshot, chosen);
 }
 
+void add_writers_commands(CLI::App& parent, Runner& chosen) {
+    CLI::App* writers = parent.add_subcommand(
+        "writers", "Applications that are asked to become consistent around snapshots");
+    writers->require_subcommand(1);
+    add_writers_list_command(*writers, chosen);
+    add_writers_add_command(*writers, chosen);
+    add_writers_remove_command(*writers, chosen);
+    add_writers_check_command(*writers, chosen);
+}
+
 void add_commands(CLI::App& app, Runner& chosen) {
     app.require_subcommand(1);
     app.set_version_flag("--version", "umbra " UMBRA_VERSION, "Print the version and exit");
@@ -37,6 +47,7 @@ void add_commands(CLI::App& app, Runner& chosen) {
     add_revert_command(app, chosen);
     add_events_command(app, chosen);
     add_set_command(app, chosen);
+    add_writers_commands(app, chosen);
     CLI::App* storage = app.add_subcommand("storage", "Look after the space that history takes");
     storage->require_subcommand(1);
     add_storage_show_command(*storage, chosen);

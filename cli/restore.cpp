@@ -15,6 +15,7 @@
 #include "cli/restore_report.h"
 #include "cli/restore_run.h"
 #include "cli/restore_source.h"
+#include "cli/share_writers.h"
 
 namespace umbra {
 
@@ -31,6 +32,7 @@ struct RestoreCommandOptions {
     bool in_place = false;
     bool replace_open = false;
     bool dry_run = false;
+    WriterChoice writers;
     bool as_json = false;
     bool as_lines = false;
 };
@@ -78,6 +80,18 @@ ComponentSpec& component_named(JobSpec& spec, const std::string& name,
     return spec.components.back();
 }
 
+Result<ExitCode> run_and_report(const RestoreSource& source, const JobSpec& spec,
+                                const RestoreCommandOptions& options, const RunOptions& run,
+                                RestoreReport& report) {
+    bool failed_after = false;
+    UMBRA_ASSIGN(const JobOutcome outcome,
+                 restore_with_writers(
+                     source.share, spec, source.shown_root, options.writers,
+                     [&] { return run_job(source, spec, run); }, failed_after));
+    const ExitCode code = report.finish(outcome);
+    return code == ExitCode::kDone && failed_after ? ExitCode::kFailed : code;
+}
+
 Result<ExitCode> run_restore(const RestoreCommandOptions& options) {
     UMBRA_ASSIGN(const std::vector<NamedPath> named, named_paths(options));
     const auto method = restore_method_of(options.method);
@@ -100,8 +114,7 @@ Result<ExitCode> run_restore(const RestoreCommandOptions& options) {
     if (spec.in_share && spec.target_root.empty())
         run.untouched = ask_untouched(source.share, source.token);
     if (options.dry_run) return show_plan(source, spec, report, run);
-    UMBRA_ASSIGN(const JobOutcome outcome, run_job(source, spec, run));
-    return report.finish(outcome);
+    return run_and_report(source, spec, options, run, report);
 }
 
 Result<ExitCode> run_revert(const std::string& share, const std::string& token,
@@ -117,8 +130,7 @@ Result<ExitCode> run_revert(const std::string& share, const std::string& token,
     RunOptions run = report.run_options();
     run.untouched = ask_untouched(source.share, source.token);
     if (options.dry_run) return show_plan(source, spec, report, run);
-    UMBRA_ASSIGN(const JobOutcome outcome, run_job(source, spec, run));
-    return report.finish(outcome);
+    return run_and_report(source, spec, options, run, report);
 }
 
 void add_common_options(CLI::App& command, RestoreCommandOptions& options) {
@@ -127,6 +139,7 @@ void add_common_options(CLI::App& command, RestoreCommandOptions& options) {
     command.add_flag("--replace-open", options.replace_open,
                      "Also replace files that programs have open for writing");
     command.add_flag("--dry-run", options.dry_run, "Only show what would be done");
+    options.writers.add_restore_options(command);
     command.add_flag("--json", options.as_json, "Print JSON at the end");
     command.add_flag("--json-lines", options.as_lines,
                      "Print a JSON object a line, as things happen");

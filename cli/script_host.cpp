@@ -92,23 +92,13 @@ Result<std::vector<ScriptSnapshot>> ShareScriptHost::snapshots(const ScriptShare
 }
 
 Result<std::vector<ScriptSnapshot>> ShareScriptHost::create(const std::vector<ScriptShare>& shares,
-                                                            const ScriptWriters&) {
+                                                            const ScriptWriters& writers) {
+    UMBRA_ASSIGN(const std::vector<json> set, create_set(shares, writers));
     std::vector<ScriptSnapshot> made;
-    for (const auto& share : shares) {
-        const auto one = ask(share, control_method::kSnapshotCreate);
-        if (one) {
-            made.push_back(snapshot_of(share, *one));
-            continue;
-        }
-        std::string left;
-        for (const auto& before : made) {
-            if (!remove(before))
-                left += fmt::format("; {} of '{}' could not be deleted again", before.token,
-                                    before.share.root);
-        }
-        return error_of(
-            one.error().kind, one.error().code,
-            fmt::format("'{}': {}; none is kept{}", share.root, one.error().text(), left));
+    for (std::size_t i = 0; i < set.size(); ++i) {
+        made.push_back(snapshot_of(shares[i], set[i]));
+        for (const auto& writer : set[i].value("writers", json::array()))
+            made.back().writers.push_back(text_in(writer, "name"));
     }
     return made;
 }
@@ -123,23 +113,14 @@ Result<void> ShareScriptHost::remove(const ScriptSnapshot& snapshot) {
     return {};
 }
 
-// --- writers ------------------------------------------------------------------------------------
-
-Result<std::vector<ScriptWriter>> ShareScriptHost::writers(const ScriptShare&) {
-    return std::vector<ScriptWriter>{};
+Result<std::vector<ScriptWriter>> ShareScriptHost::writers(const ScriptShare& share) {
+    UMBRA_ASSIGN(const json list, ask(share, control_method::kWriters));
+    std::vector<ScriptWriter> writers;
+    for (const auto& one : list)
+        writers.push_back(
+            {share, text_in(one, "name"), text_in(one, "state"), text_in(one, "last_error")});
+    return writers;
 }
-
-Result<std::vector<std::string>> ShareScriptHost::involved(const std::vector<ScriptRestore>&,
-                                                           const ScriptWriters&) {
-    return std::vector<std::string>{};
-}
-
-Result<void> ShareScriptHost::begin_restores(const std::vector<ScriptRestore>&,
-                                             const ScriptWriters&) {
-    return {};
-}
-
-Result<void> ShareScriptHost::end_restores() { return {}; }
 
 // --- exposing -----------------------------------------------------------------------------------
 

@@ -1,9 +1,11 @@
 // The shares of this machine, as scripts act upon them.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "cli/script_writers.h"
 #include "fuse/share_path.h"
 #include "restore/script_host.h"
 
@@ -50,6 +52,7 @@ class ShareScriptHost : public ScriptHost {
 
    private:
     bool as_lines_;
+    std::unique_ptr<ScriptRestores> restores_;  // between begin_restores() and end_restores()
 };
 
 }  // namespace umbra

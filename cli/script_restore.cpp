@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "cli/daemon_job_store.h"
+#include "cli/output.h"
 #include "cli/restore_report.h"
 #include "cli/restore_run.h"
 #include "cli/restore_source.h"
@@ -50,6 +51,19 @@ RunOptions options_for(RestoreReport& report, const RestoreSource& source, const
     return run;
 }
 
+AnnouncedRestore announced_as(const ScriptRestore& restore, const RestoreSource& source) {
+    return {source.share, spec_of(restore, source), source.shown_root};
+}
+
+Result<std::vector<AnnouncedRestore>> announce(const std::vector<ScriptRestore>& restores) {
+    std::vector<AnnouncedRestore> announced;
+    for (const auto& restore : restores) {
+        UMBRA_ASSIGN(const RestoreSource source, open_source(restore, true));
+        announced.push_back(announced_as(restore, source));
+    }
+    return announced;
+}
+
 }  // namespace
 
 Result<void> ShareScriptHost::check(const ScriptRestore& restore) {
@@ -70,18 +84,48 @@ Result<ScriptRestored> ShareScriptHost::simulate(const ScriptRestore& restore) {
     return done;
 }
 
+Result<std::vector<std::string>> ShareScriptHost::involved(
+    const std::vector<ScriptRestore>& restores, const ScriptWriters& writers) {
+    UMBRA_ASSIGN(const std::vector<AnnouncedRestore> announced, announce(restores));
+    return ScriptRestores::involved(announced, writers);
+}
+
+Result<void> ShareScriptHost::begin_restores(const std::vector<ScriptRestore>& restores,
+                                             const ScriptWriters& writers) {
+    UMBRA_ASSIGN(const std::vector<AnnouncedRestore> announced, announce(restores));
+    UMBRA_ASSIGN(restores_, ScriptRestores::begin(announced, writers));
+    return {};
+}
+
+Result<void> ShareScriptHost::end_restores() {
+    if (!restores_) return {};
+    auto ended = restores_->end();
+    restores_.reset();
+    return ended;
+}
+
 Result<ScriptRestored> ShareScriptHost::restore(const ScriptRestore& restore,
-                                                const ScriptWriters&) {
+                                                const ScriptWriters& writers) {
     UMBRA_ASSIGN(const RestoreSource source, open_source(restore, false));
-    const JobSpec spec = spec_of(restore, source);
+    const AnnouncedRestore announced = announced_as(restore, source);
     RestoreReport report({source.shown_root, false, as_lines_, false});
-    const RunOptions run = options_for(report, source, spec);
-    UMBRA_ASSIGN(const JobOutcome outcome, run_job(source, spec, run));
+    const RunOptions run = options_for(report, source, announced.spec);
+    // By itself, a line is asked and told about by itself.
+    std::unique_ptr<ScriptRestores> own;
+    if (!restores_) {
+        UMBRA_ASSIGN(own, ScriptRestores::begin({announced}, writers));
+    }
+    auto outcome = run_job(source, announced.spec, run);
+    if (outcome) (own ? *own : *restores_).report(announced, *outcome);
+    const auto told = own ? own->end() : Result<void>();
+    if (!outcome) return forward_error(outcome);
     ScriptRestored done;
-    done.job = outcome.id;
-    done.complete = report.finish(outcome) == ExitCode::kDone;
-    done.interrupted = outcome.summary.interrupted;
-    if (!outcome.job.components.empty()) done.status = outcome.job.components[0].status;
+    done.job = outcome->id;
+    done.complete = report.finish(*outcome) == ExitCode::kDone;
+    done.interrupted = outcome->summary.interrupted;
+    if (!outcome->job.components.empty()) done.status = outcome->job.components[0].status;
+    if (!told && done.complete) return tl::make_unexpected(told.error());
+    if (!told) print_error(told.error().text());
     return done;
 }
 

@@ -88,6 +88,7 @@ function(umbra_add_fuzz_targets folder)
     target_sources(umbra-fuzz-log PRIVATE ${folder}/catalog.cpp)
     umbra_link(umbra-fuzz-script PRIVATE umbra_restore)
     target_sources(umbra-fuzz-control PRIVATE
-        fuse/control_protocol.cpp fuse/job_methods.cpp fuse/result_json.cpp fuse/volume_methods.cpp)
+        fuse/control_protocol.cpp fuse/job_methods.cpp fuse/result_json.cpp fuse/volume_methods.cpp
+        fuse/writer_methods.cpp)
     umbra_link(umbra-fuzz-control PRIVATE umbra_fuse_dependencies)
 endfunction()

@@ -10,6 +10,7 @@
 #include "fuse/control_protocol.h"
 #include "fuse/job_methods.h"
 #include "fuse/result_json.h"
+#include "fuse/writer_methods.h"
 #include "snapstore/volume_config.h"
 
 namespace umbra {
@@ -30,7 +31,7 @@ Result<json> status(Volume& volume, const json&, const MethodCaller&) {
     return volume_status_json(volume);
 }
 
-Result<json> create(Volume& volume, const json& parameters, const MethodCaller&) {
+Result<json> create(Volume& volume, const json& parameters, const MethodCaller& caller) {
     UMBRA_ASSIGN(const std::optional<std::string> label, optional_text(parameters, "label"));
     UMBRA_ASSIGN(const std::optional<std::string> hold, optional_text(parameters, "hold"));
     if (label) UMBRA_TRY(check_label(*label));
@@ -47,14 +48,22 @@ Result<json> create(Volume& volume, const json& parameters, const MethodCaller&)
     options.hold_expires = expires;
     options.label = label.value_or("");
     options.hold_reason = hold.value_or("");
+    UMBRA_ASSIGN(options.writers, writer_methods::reports_in(parameters));
+    // Whoever runs them is root; nobody else is believed.
+    if (!options.writers.empty() && caller.uid != 0)
+        return error_of(ErrorKind::kRefused, EPERM, "only root can say how writers stand");
     UMBRA_ASSIGN(const Snapshot snapshot, volume.create_snapshot(options));
     return to_json(snapshot);
 }
 
-Result<json> list(Volume& volume, const json&, const MethodCaller&) {
+Result<json> list(Volume& volume, const json&, const MethodCaller& caller) {
     json snapshots = json::array();
-    for (const auto& snapshot : volume.catalog().snapshots())
+    for (const auto& snapshot : volume.catalog().snapshots()) {
         snapshots.push_back(to_json(snapshot));
+        // What a writer's command said may name anything.
+        if (caller.owner) continue;
+        for (auto& writer : snapshots.back()["writers"]) writer["reason"] = nullptr;
+    }
     return snapshots;
 }
 
@@ -225,7 +234,7 @@ Result<json> scrub(Volume& volume, const json& parameters, const MethodCaller&) 
     return to_json(slice);
 }
 
-constexpr std::array<Method, 24> kMethods{{
+constexpr std::array<Method, 31> kMethods{{
     {control_method::kStatus, MethodAccess::kAnyone, false, status},
     {control_method::kSnapshotCreate, MethodAccess::kOwner, true, create},
     {control_method::kSnapshotList, MethodAccess::kAnyone, false, list},
@@ -243,6 +252,14 @@ constexpr std::array<Method, 24> kMethods{{
     {control_method::kSettingsChange, MethodAccess::kRoot, true, change_settings},
     {control_method::kStorageResize, MethodAccess::kOwner, true, resize},
     {control_method::kStorageScrub, MethodAccess::kOwner, false, scrub},
+    // Writers' commands are run as root.
+    {control_method::kSnapshotWriters, MethodAccess::kRoot, true, writer_methods::of_snapshot},
+    {control_method::kWriters, MethodAccess::kAnyone, false, writer_methods::list},
+    {control_method::kWriterRead, MethodAccess::kRoot, false, writer_methods::read},
+    {control_method::kWriterAdd, MethodAccess::kRoot, true, writer_methods::add},
+    {control_method::kWriterRemove, MethodAccess::kRoot, true, writer_methods::remove},
+    {control_method::kWriterReport, MethodAccess::kRoot, true, writer_methods::report},
+    {control_method::kWriterDocuments, MethodAccess::kRoot, false, writer_methods::documents},
     // Jobs belong to who made them: each looks who asks.
     {control_method::kRestoreCreate, MethodAccess::kAnyone, true, job_methods::create},
     {control_method::kRestoreBegin, MethodAccess::kAnyone, true, job_methods::begin},

@@ -39,7 +39,6 @@ struct ScriptWriter {
     std::string name;
     std::string state;
     std::string last_error;
-    std::vector<std::string> components;
 };
 
 // A line `restore` or `revert`.

@@ -432,8 +432,7 @@ Result<void> ScriptRunner::show_writers() {
             list.push_back({{"name", one.name},
                             {"share", share.root},
                             {"state", one.state},
-                            {"last_error", one.last_error},
-                            {"components", one.components}});
+                            {"last_error", one.last_error}});
         }
     }
     if (!checking_) host_.say(text, {{"event", "writers"}, {"writers", std::move(list)}});

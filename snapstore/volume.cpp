@@ -373,6 +373,7 @@ Result<std::unique_ptr<Volume>> Volume::open(const OpenOptions& options,
         return error_of(ErrorKind::kNotFound, ENOENT,
                         "'" + options.share + "' is no share; make it one with 'umbra init'");
     UMBRA_ASSIGN(core->control_id, core->mount.codec.identify(core->control_directory.get()));
+    core->writers = std::make_unique<WriterFiles>(core->control_directory.get());
     UMBRA_ASSIGN(auto text, read_small_file(core->control_directory.get(), kVolumeFileName));
     UMBRA_ASSIGN(auto config,
                  parse_volume_config(
@@ -462,6 +463,7 @@ Result<Snapshot> Volume::create_snapshot(const SnapshotOptions& options) {
 
     Snapshot snapshot;
     snapshot.label = options.label;
+    snapshot.writers = options.writers;
     if (!options.hold_reason.empty())
         snapshot.holds.push_back({options.hold_reason, options.hold_expires});
     Epoch newest_before = core_->newest.load();
@@ -494,6 +496,15 @@ Result<Snapshot> Volume::create_snapshot(const SnapshotOptions& options) {
     if (core_->snapshot_hook) core_->snapshot_hook(snapshot, true);
     return snapshot;
 }
+
+Result<Snapshot> Volume::set_writers(Epoch epoch, const std::string& writers) {
+    UMBRA_TRY(core_->check_owner());
+    std::lock_guard lock(core_->snapshot_mutex);
+    UMBRA_TRY(core_->catalog->set_writers(epoch, writers));
+    return *core_->catalog->find(epoch);
+}
+
+WriterFiles& Volume::writers() { return *core_->writers; }
 
 JobJournals& Volume::jobs() { return *core_->jobs; }
 

@@ -21,6 +21,7 @@
 #include "snapstore/result.h"
 #include "snapstore/scrub.h"
 #include "snapstore/size_limit.h"
+#include "snapstore/writer_files.h"
 
 namespace umbra {
 
@@ -110,6 +111,7 @@ class Volume {
         std::string label;        // empty: none; must be unique among existing snapshots
         std::string hold_reason;  // empty: none
         std::optional<std::int64_t> hold_expires;
+        std::string writers;  // how they stand (Snapshot::writers)
     };
     // Cuts a snapshot: calls the flush hook, raises the epoch while no change is in flight, makes
     // the live filesystem durable, then records the snapshot. Must not be called from a thread that
@@ -124,6 +126,11 @@ class Volume {
     Result<Snapshot> release(Epoch snapshot, const std::string& reason);
     // By token or label; kNotFound names what was asked for.
     Result<Snapshot> find_snapshot(const std::string& token_or_label) const;
+
+    // Replaces what a snapshot says of the writers; durable on return.
+    Result<Snapshot> set_writers(Epoch snapshot, const std::string& writers);
+    // Definitions of writers. check_owner() before anything is changed in them.
+    WriterFiles& writers();
 
     // Restore jobs. check_owner() before anything is changed in them.
     JobJournals& jobs();

@@ -65,6 +65,7 @@ class VolumeCore {
     std::unique_ptr<Index> index;
     std::unique_ptr<Limbo> limbo;
     std::unique_ptr<ObjectStates> states;
+    std::unique_ptr<WriterFiles> writers = std::make_unique<WriterFiles>(-1);
     std::unique_ptr<JobJournals> jobs = std::make_unique<JobJournals>(-1, true);
     std::unique_ptr<DeferredWrites> deferred;  // null where nothing can be changed
 

@@ -336,4 +336,38 @@ TEST_SUITE("catalog") {
         CHECK(none->snapshots().empty());
         CHECK(code_of(none->add(snapshot)) == EROFS);
     }
+
+    TEST_CASE("how writers stood survives reopening, rewriting and a torn end") {
+        TestCatalog catalog;
+        catalog.add(1);
+        Snapshot with;
+        with.epoch = 2;
+        with.token = catalog->free_token(1'800'000'000);
+        with.writers = "[frozen]";
+        must(catalog->add(with));
+        CHECK(catalog->find(2)->writers == "[frozen]");
+        catalog.reopen();
+        CHECK(catalog->find(2)->writers == "[frozen]");
+        const auto size = fs::file_size(catalog.file());
+        must(catalog->set_writers(2, "[stable]"));
+        CHECK(catalog->set_writers(7, "x").error().kind == ErrorKind::kNotFound);
+        catalog.reopen();
+        CHECK(catalog->find(2)->writers == "[stable]");
+        CHECK(catalog->find(1)->writers.empty());
+        must(catalog->write_anew());
+        catalog.reopen();
+        CHECK(catalog->find(2)->writers == "[stable]");
+        CHECK(fs::file_size(catalog.file()) < 2 * size);
+        must(catalog->set_writers(2, "[torn]"));
+        catalog.close();
+        fs::resize_file(catalog.file(), fs::file_size(catalog.file()) - 1);
+        catalog.reopen();
+        CHECK(catalog->find(2)->writers == "[stable]");
+        // An umbra that knows nothing of writers refuses such a change by its version.
+        std::ifstream file(catalog.file(), std::ios::binary);
+        const std::string bytes((std::istreambuf_iterator<char>(file)), {});
+        constexpr std::size_t kHeader = 16, kVersionToToken = 1 + 1 + 8 + 4;
+        CHECK(bytes[kHeader] == 1);
+        CHECK(bytes[bytes.find(with.token) - kVersionToToken] == 2);
+    }
 }
