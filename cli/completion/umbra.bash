@@ -18,6 +18,8 @@ _umbra() {
         ['snapshot release']='--reason' ['snapshot diff']='--json'
         [versions]='--json' [revert]='--in-place --replace-open --dry-run --json --json-lines'
         [restore]='--from --to --component --method --include --exclude --in-place --replace-open --dry-run --json --json-lines'
+        ['restore run']='--check --alias --json-lines' ['restore list']='--json' ['restore status']='--json'
+        ['restore resume']='--json --json-lines' ['restore undo']='--json --json-lines' ['restore forget']=''
         ['storage show']='--json'
         [events]='--follow --after --json' [set]='--json'
         ['storage resize']='--max-size --on-full --evict --dry-run --json'
@@ -29,13 +31,17 @@ _umbra() {
     for ((i = 1; i < COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
         case $word in
-            --from | --to | --label | --hold | --reason | --for | --until | --wait | --diff-area | --max-size | --on-full | --on-event | --after | --component | --method | --include | --exclude | -o)
+            --from | --to | --label | --hold | --reason | --for | --until | --wait | --diff-area | --max-size | --on-full | --on-event | --after | --component | --method | --include | --exclude | --alias | -o)
                 i=$((i + 1))
                 continue
                 ;;
             -*) continue ;;
         esac
         [[ $word == snap && -z $command ]] && word=snapshot
+        if [[ $command == restore && -z $share && $word =~ ^(run|list|status|resume|undo|forget)$ ]]; then
+            command+=" $word"
+            continue
+        fi
         case $command in
             '') command=$word ;;
             snapshot | storage) command+=" $word" ;;
@@ -56,7 +62,7 @@ _umbra() {
             mapfile -t COMPREPLY < <(compgen -d -- "$current")
             return
             ;;
-        --label | --hold | --reason | --for | --until | --wait | --max-size | --on-event | --after | --include | --exclude) return ;;
+        --label | --hold | --reason | --for | --until | --wait | --max-size | --on-event | --after | --include | --exclude | --alias) return ;;
         *)
             case $command in
                 '') words='init mount umount status snapshot versions restore revert storage events set' ;;
