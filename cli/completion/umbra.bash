@@ -13,11 +13,12 @@ _umbra() {
         [init]='--diff-area --max-size --on-full --on-event'
         [mount]='--foreground --read-only --wait --take-over -o'
         [umount]='' [status]='--json'
-        ['snapshot create']='--label --hold --for --until --json' ['snapshot list']='--json'
+        ['snapshot create']='--label --hold --for --until --no-writers --allow-failed-writers --writer --exclude-writer --json' ['snapshot list']='--json'
         ['snapshot delete']='--oldest --all' ['snapshot hold']='--reason --for --until'
         ['snapshot release']='--reason' ['snapshot diff']='--json'
-        [versions]='--json' [revert]='--in-place --replace-open --dry-run --json --json-lines'
-        [restore]='--from --to --component --method --include --exclude --in-place --replace-open --dry-run --json --json-lines'
+        [versions]='--json' [revert]='--in-place --replace-open --dry-run --no-writers --json --json-lines'
+        [restore]='--from --to --component --method --include --exclude --in-place --replace-open --dry-run --no-writers --json --json-lines'
+        ['writers list']='--from --json' ['writers add']='--set' ['writers remove']='' ['writers check']='--json'
         ['storage show']='--json'
         [events]='--follow --after --json' [set]='--json'
         ['storage resize']='--max-size --on-full --evict --dry-run --json'
@@ -29,7 +30,7 @@ _umbra() {
     for ((i = 1; i < COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
         case $word in
-            --from | --to | --label | --hold | --reason | --for | --until | --wait | --diff-area | --max-size | --on-full | --on-event | --after | --component | --method | --include | --exclude | -o)
+            --from | --to | --label | --hold | --reason | --for | --until | --wait | --diff-area | --max-size | --on-full | --on-event | --after | --component | --method | --include | --exclude | --writer | --exclude-writer | --set | -o)
                 i=$((i + 1))
                 continue
                 ;;
@@ -38,7 +39,7 @@ _umbra() {
         [[ $word == snap && -z $command ]] && word=snapshot
         case $command in
             '') command=$word ;;
-            snapshot | storage) command+=" $word" ;;
+            snapshot | storage | writers) command+=" $word" ;;
             *)
                 [[ -n $share ]] || share=$word
                 position=$((position + 1))
@@ -56,12 +57,14 @@ _umbra() {
             mapfile -t COMPREPLY < <(compgen -d -- "$current")
             return
             ;;
-        --label | --hold | --reason | --for | --until | --wait | --max-size | --on-event | --after | --include | --exclude) return ;;
+        --label | --hold | --reason | --for | --until | --wait | --max-size | --on-event | --after | --include | --exclude | --writer | --exclude-writer | --set) return ;;
         *)
             case $command in
-                '') words='init mount umount status snapshot versions restore revert storage events set' ;;
+                '') words='init mount umount status snapshot versions restore revert storage events set writers' ;;
                 set) ((position == 0)) || words='on-event' ;;
                 snapshot) words='create list delete hold release diff' ;;
+                writers) words='list add remove check' ;;
+                'writers add') ((position == 0)) || words='postgresql sqlite systemd-unit' ;;
                 storage) words='show resize scrub rebuild-index' ;;
                 revert) ((position == 0)) || words=$(_umbra_snapshots "$share") ;;
                 'snapshot delete' | 'snapshot hold' | 'snapshot release' | 'snapshot diff')
