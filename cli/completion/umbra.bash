@@ -13,13 +13,14 @@ _umbra() {
         [init]='--diff-area --max-size --on-full --on-event'
         [mount]='--foreground --read-only --wait --take-over -o'
         [umount]='' [status]='--json'
-        ['snapshot create']='--label --hold --for --until --json' ['snapshot list']='--json'
+        ['snapshot create']='--label --hold --for --until --no-writers --allow-failed-writers --writer --exclude-writer --json' ['snapshot list']='--json'
         ['snapshot delete']='--oldest --all' ['snapshot hold']='--reason --for --until'
         ['snapshot release']='--reason' ['snapshot diff']='--json'
-        [versions]='--json' [revert]='--in-place --replace-open --dry-run --json --json-lines'
-        [restore]='--from --to --component --method --include --exclude --in-place --replace-open --dry-run --json --json-lines'
+        [versions]='--json' [revert]='--in-place --replace-open --dry-run --no-writers --json --json-lines'
+        [restore]='--from --to --component --method --include --exclude --in-place --replace-open --dry-run --no-writers --json --json-lines'
         ['restore run']='--check --alias --json-lines' ['restore list']='--json' ['restore status']='--json'
-        ['restore resume']='--json --json-lines' ['restore undo']='--json --json-lines' ['restore forget']=''
+        ['restore resume']='--no-writers --json --json-lines' ['restore undo']='--no-writers --json --json-lines' ['restore forget']=''
+        ['writers list']='--from --json' ['writers add']='--set' ['writers remove']='' ['writers check']='--json'
         ['storage show']='--json'
         [events]='--follow --after --json' [set]='--json'
         ['storage resize']='--max-size --on-full --evict --dry-run --json'
@@ -31,7 +32,7 @@ _umbra() {
     for ((i = 1; i < COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
         case $word in
-            --from | --to | --label | --hold | --reason | --for | --until | --wait | --diff-area | --max-size | --on-full | --on-event | --after | --component | --method | --include | --exclude | --alias | -o)
+            --from | --to | --label | --hold | --reason | --for | --until | --wait | --diff-area | --max-size | --on-full | --on-event | --after | --component | --method | --include | --exclude | --alias | --writer | --exclude-writer | --set | -o)
                 i=$((i + 1))
                 continue
                 ;;
@@ -44,7 +45,7 @@ _umbra() {
         fi
         case $command in
             '') command=$word ;;
-            snapshot | storage) command+=" $word" ;;
+            snapshot | storage | writers) command+=" $word" ;;
             *)
                 [[ -n $share ]] || share=$word
                 position=$((position + 1))
@@ -62,12 +63,14 @@ _umbra() {
             mapfile -t COMPREPLY < <(compgen -d -- "$current")
             return
             ;;
-        --label | --hold | --reason | --for | --until | --wait | --max-size | --on-event | --after | --include | --exclude | --alias) return ;;
+        --label | --hold | --reason | --for | --until | --wait | --max-size | --on-event | --after | --include | --exclude | --alias | --writer | --exclude-writer | --set) return ;;
         *)
             case $command in
-                '') words='init mount umount status snapshot versions restore revert storage events set' ;;
+                '') words='init mount umount status snapshot versions restore revert storage events set writers' ;;
                 set) ((position == 0)) || words='on-event' ;;
                 snapshot) words='create list delete hold release diff' ;;
+                writers) words='list add remove check' ;;
+                'writers add') ((position == 0)) || words='postgresql sqlite systemd-unit' ;;
                 storage) words='show resize scrub rebuild-index' ;;
                 revert) ((position == 0)) || words=$(_umbra_snapshots "$share") ;;
                 'snapshot delete' | 'snapshot hold' | 'snapshot release' | 'snapshot diff')

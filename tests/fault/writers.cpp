@@ -363,6 +363,58 @@ TEST_SUITE("writers") {
         CHECK(text_of(ground.log()) == "pre old\npost all newest\n");
     }
 
+    TEST_CASE("a unit is stopped around the cut if it ran, and not started on a mixture") {
+        UMBRA_NEEDS_MOUNTS();
+        Ground ground;
+        const fs::path root = ground.mount().path();
+        fs::create_directories(root / "app");
+        for (const char* name : {"a", "b"}) write_file(root / "app" / name, "old");
+        // In the place of systemctl: nothing here runs systemd.
+        const fs::path running = ground.flags() / "running", bin = ground.flags() / "bin";
+        fs::create_directories(bin);
+        std::ofstream(bin / "systemctl")
+            << "#!/bin/sh\ncase $1 in\nshow) echo loaded ;;\n"
+               "is-active) [ -e $FLAGS/running ] ;;\n"
+               "stop) rm $FLAGS/running; echo stop >> $FLAGS/log ;;\n"
+               "start) : > $FLAGS/running; echo start >> $FLAGS/log ;;\n"
+               "esac\n";
+        fs::permissions(bin / "systemctl", fs::perms(0755));
+        const fs::path shipped =
+            fs::path(::getenv("UMBRA_SOURCE_DIR")) / "packaging" / "writers" / "systemd-unit.toml";
+        const fs::path file = ground.flags() / "unit.toml";
+        std::ofstream(file) << contents_of(shipped) << "[environment]\nFLAGS = \""
+                            << ground.flags().string() << "\"\nPATH = \"" << bin.string()
+                            << ":/usr/bin:/bin\"\n";
+        const std::string unit = "app" + std::to_string(::getpid()) + ".service";
+        must_run({umbra_binary(), "writers", "add", ground.share(), file.string(), "--set",
+                  "unit=" + unit, "--set", "path=app"});
+        const std::string token = trim_end(must_run(ground.create()));
+        CHECK(text_of(ground.log()).empty());
+        std::ofstream(running) << "";
+        must_run(ground.create());
+        CHECK(text_of(ground.log()) == "stop\nstart\n");
+
+        // Killed while it is stopped: it is started.
+        BackgroundProcess create(ground.create(), stop_at(4));
+        REQUIRE(stops(create));
+        CHECK(!fs::exists(running));
+        create.send(SIGKILL);
+        CHECK(becomes([&] { return fs::exists(running); }));
+
+        for (const char* name : {"a", "b"}) write_file(root / "app" / name, "newer");
+        must_run({"chattr", "+i", (root / "app" / "b").string()});
+        const auto mixed = umbra({"restore", (root / "app").string(), "--from", token});
+        CHECK(mixed.exit_code == 6);
+        CHECK(mixed.err.find("stays stopped") != std::string::npos);
+        CHECK(!fs::exists(running));
+        must_run({"chattr", "-i", (root / "app" / "b").string()});
+        const json jobs =
+            json::parse(must_run({umbra_binary(), "restore", "list", ground.share(), "--json"}));
+        CHECK(umbra({"restore", "resume", jobs.back().at("job"), ground.share()}).exit_code == 0);
+        CHECK(fs::exists(running));
+        CHECK(contents_of(root / "app" / "b") == "old");
+    }
+
     TEST_CASE("the writers that come with Umbra can be added, and want their settings") {
         UMBRA_NEEDS_MOUNTS();
         Ground ground;
