@@ -149,7 +149,40 @@ class Stage {
             must_run({umbra_binary(), "restore", "status", id, share_.path().string(), "--json"}));
     }
 
+    // One that writes down what it is asked, and how many snapshots each share has then.
+    void add_writer(UmbraMount& mount, const std::string& name, const std::string& path,
+                    const std::string& freeze = ":", const std::string& before = ":") {
+        const std::string count = "$(ls $ONE/.snapshots | wc -l) $(ls $TWO/.snapshots | wc -l)";
+        const auto command = [](const std::string& step, const std::string& text) {
+            return step + " = '''" + text + "'''\n";
+        };
+        const fs::path file = writers_.path() / "definition.toml";
+        write_file(file, "format = 1\nname = '" + name + "'\n[environment]\nDIR = '" +
+                             writers_.path().string() + "'\nONE = '" + share_.path().string() +
+                             "'\nTWO = '" + other_.path().string() + "'\n[commands]\n" +
+                             command("freeze", "echo freeze " + name + " " + count +
+                                                   " >>$DIR/log; : >$DIR/" + name + "; " + freeze) +
+                             command("thaw", "echo thaw " + name + " " + count +
+                                                 " >>$DIR/log; rm -f $DIR/" + name) +
+                             command("pre-restore", "echo pre " + name + " >>$DIR/log; " + before) +
+                             command("post-restore",
+                                     "echo post " + name +
+                                         " $UMBRA_RESTORE_STATUS $UMBRA_RESTORE_COMPONENTS "
+                                         ">>$DIR/log") +
+                             "[[component]]\nname = 'data'\npaths = ['" + path + "']\n");
+        must_run({umbra_binary(), "writers", "add", mount.path().string(), file.string()});
+    }
+    bool frozen(const std::string& name) const { return fs::exists(writers_.path() / name); }
+    // What writers were asked since this was asked last.
+    std::string log() const {
+        const fs::path file = writers_.path() / "log";
+        std::string text = fs::exists(file) ? contents_of(file) : "";
+        fs::remove(file);
+        return text;
+    }
+
     UmbraMount& share() { return share_; }
+    UmbraMount& other() { return other_; }
     fs::path file(const std::string& name) const { return share_.path() / "d" / name; }
     const fs::path& place() const { return place_; }
     fs::path folder() const { return folder_->path(); }
@@ -164,6 +197,7 @@ class Stage {
     }
     void unlock() { run({"chattr", "-i", file("file").string()}); }
 
+    TempDir writers_{"script-writers"};
     RamImage image_;
     UmbraMount share_;
     UmbraMount other_;
@@ -402,6 +436,112 @@ TEST_SUITE("scripts") {
         CHECK(stage.run_text("restore %SHARE%/d/file from " + token + "\n", user).exit_code == 6);
         CHECK(contents_of(stage.file("file")) == "after\n");
         CHECK(stage.share().snapshots().front().token == token);
+    }
+
+    TEST_CASE("writers of all shares are frozen before the first cut and thawed after the last") {
+        UMBRA_NEEDS_MOUNTS();
+        Stage stage;
+        stage.add_writer(stage.share(), "one", "");
+        stage.add_writer(stage.other(), "two", "");
+        const std::string both = "add volume %SHARE% alias A\nadd volume %OTHER% alias B\n";
+        const auto created = stage.run_text(both + "writer verify one\ncreate\n");
+        INFO(created.err);
+        REQUIRE(created.exit_code == 0);
+        CHECK(stage.log() == "freeze one 0 0\nfreeze two 0 0\nthaw one 1 1\nthaw two 1 1\n");
+        // Verified, and excluded or not there: nothing is made.
+        for (const char* line :
+             {"writer verify nobody\n", "writer verify one\nwriter exclude ONE\n",
+              "writer verify one\nset context volatile nowriters\n"}) {
+            CAPTURE(line);
+            CHECK(stage.run_text(both + line + "create\n").exit_code == 4);
+        }
+        CHECK(stage.log().empty());
+        CHECK(stage.run_text(both + "writer exclude one\ncreate\n").exit_code == 0);
+        CHECK(stage.log() == "freeze two 1 1\nthaw two 2 2\n");
+        CHECK(stage.run_text(both + "set context persistent nowriters\ncreate\n").exit_code == 0);
+        CHECK(stage.log().empty());
+        // One fails: no share has a snapshot of the set, and the others are thawed.
+        stage.add_writer(stage.other(), "bad", "", "exit 1");
+        const auto failed = stage.run_text(both + "create\n");
+        CHECK(failed.exit_code == 1);
+        CHECK(has(failed.err, "writer 'bad'"));
+        const std::string log = stage.log();
+        CHECK(has(log, "thaw one 3 3\n"));
+        CHECK((has(log, "thaw two") || !has(log, "freeze two")));
+        CHECK(stage.share().snapshots().size() == 3);
+        CHECK(stage.other().snapshots().size() == 3);
+    }
+
+    TEST_CASE("between begin restore and end restore a writer is asked and told once, the truth") {
+        UMBRA_NEEDS_MOUNTS();
+        Stage stage;
+        stage.add_writer(stage.share(), "db", "d");
+        const std::string begin =
+            "add volume %SHARE% alias A\nset metadata %TMP%/m\ncreate\n"
+            "exec %TOOLS%/change.sh %SHARE%\n";
+        const std::string two =
+            "restore %SHARE%/d/gone from %A% component gone method replace\n"
+            "restore %SHARE%/d/file from %A% component file method replace\n";
+        const auto lines = [&](const std::string& script, int code) {
+            stage.prepare();
+            const auto done = stage.run_text(begin + script);
+            INFO(done.err);
+            CHECK(done.exit_code == code);
+            const std::string log = stage.log();
+            return log.substr(std::min(log.find("pre"), log.size()));
+        };
+        CHECK(lines("begin restore\n" + two + "end restore\n", 0) ==
+              "pre db\npost db all gone=all file=all\n");
+        CHECK(lines(two, 0) == "pre db\npost db all gone=all\npre db\npost db all file=all\n");
+        // Never ended: it is, at the script's end.
+        CHECK(lines("begin restore\n" + two, 0) == "pre db\npost db all gone=all file=all\n");
+        // KB 952826: one of two files is not restored. What was done and what was not is told.
+        CHECK(
+            lines("exec %TOOLS%/lock.sh +i %SHARE%/d/file\nbegin restore\n" + two + "end restore\n",
+                  6) == "pre db\npost db failed gone=all file=none\n");
+        // A line that fails in between: what comes after it was never begun.
+        CHECK(lines("begin restore\nexec %TOOLS%/fail.sh\n" + two + "end restore\n", 1) ==
+              "pre db\npost db undefined gone=undefined file=undefined\n");
+        // Nothing is restored, or no writer is wanted: nobody is asked.
+        CHECK(lines("simulate restore\n" + two + "end restore\n", 0).empty());
+        CHECK(lines("writer exclude db\nbegin restore\n" + two + "end restore\n", 0).empty());
+        // Programs restore: the loaded metadata says who is concerned, nobody what became of it.
+        CHECK(lines("load metadata %TMP%/m\nbegin restore\nexec /bin/true\nend restore\n", 0) ==
+              "pre db\npost db undefined A=undefined\n");
+        // A pre-restore that fails: nothing is touched.
+        stage.add_writer(stage.share(), "zz", "d", ":", "exit 7");
+        CHECK(lines("begin restore\n" + two + "end restore\n", 1) ==
+              "pre db\npre zz\npost zz none\npost db none\n");
+        CHECK(contents_of(stage.file("file")) == "after\n");
+        CHECK_FALSE(fs::exists(stage.file("gone")));
+    }
+
+    TEST_CASE("a script killed while its writers are frozen: they are thawed") {
+        UMBRA_NEEDS_MOUNTS();
+        Stage stage;
+        stage.add_writer(stage.share(), "one", "");
+        stage.add_writer(stage.other(), "two", "");
+        const fs::path script = stage.folder() / "script";
+        write_file(script, "add volume %SHARE%\nadd volume %OTHER%\ncreate\n");
+        int frozen = 0, step = 1;
+        for (;; ++step) {
+            CAPTURE(step);
+            ProcessOptions stop;
+            stop.environment = {"UMBRA_TEST_STOP_AT_STEP=" + std::to_string(step)};
+            BackgroundProcess process(stage.command(script.string()), stop);
+            bool stopped = false;
+            REQUIRE(comes_true([&] {
+                stopped = state_of(process.pid()) == 'T';
+                return stopped || !process.running();
+            }));
+            if (!stopped) break;
+            frozen += stage.frozen("one") && stage.frozen("two") ? 1 : 0;
+            process.send(SIGKILL);
+            process.wait();
+            CHECK(comes_true([&] { return !stage.frozen("one") && !stage.frozen("two"); }));
+        }
+        CHECK(step > 4);
+        CHECK(frozen > 0);
     }
 
     TEST_CASE("results are JSON, an object a line, where that is asked for") {
