@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
+#include <sstream>
 
 #include "cli/ask_share.h"
 #include "cli/output.h"
@@ -168,9 +168,11 @@ bool ShareScriptHost::interrupted() { return PatientSignals::asked_to_stop(); }
 void ShareScriptHost::say(const std::string& text, json event) {
     if (as_lines_) {
         print_line(event.dump(-1, ' ', false, json::error_handler_t::replace));
-    } else if (!text.empty()) {
-        print_line(text);
+        return;
     }
+    // A line each; what they name may hold anything.
+    std::istringstream lines(text);
+    for (std::string line; std::getline(lines, line);) print_line(printable(line));
 }
 
 void ShareScriptHost::note(const std::string& text) { print_note(text); }

@@ -29,7 +29,7 @@ struct DirectoryCloser {
 
 Result<UniqueFd> open_without_links(const std::string& path, int flags) {
     struct open_how how {};
-    how.flags = static_cast<std::uint64_t>(flags | O_CLOEXEC | O_DIRECTORY | O_NOFOLLOW);
+    how.flags = static_cast<std::uint64_t>(flags | O_CLOEXEC | O_DIRECTORY);
     how.resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
     for (;;) {
         UniqueFd fd(

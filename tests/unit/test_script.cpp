@@ -90,7 +90,7 @@ TEST_SUITE("script") {
 
     TEST_CASE("what cannot be words is refused with its line, and all such lines are named") {
         const ScriptLines script = split_script(
-            std::string("create\nexec \"a\nexec 5%\nexec %a b%\nexec a\0b\nexec \x1b\n", 46));
+            std::string("create\nexec \"a\nexec 5%\nexec %a b%\nexec a\0b\nexec \x1b\n", 50));
         REQUIRE(script.problems.size() == 5);
         for (std::size_t i = 0; i < 5; ++i) {
             CHECK(script.problems[i].line == i + 2);
