@@ -272,7 +272,10 @@ void ScriptRunner::take_loaded(std::vector<Created> loaded, const std::string& s
         know(snapshot.share);
         aliases_.set({one.alias, snapshot.token, snapshot.share.root, true, snapshot.future});
         one.goes = false;
-        created_.push_back(std::move(one));
+        const bool known = std::any_of(created_.begin(), created_.end(), [&](const Created& other) {
+            return same_snapshot(other.snapshot, snapshot) && other.set == one.set;
+        });
+        if (!known) created_.push_back(std::move(one));
     }
     aliases_.set({kSetAlias, set, "", true, checking_});
     loaded_ = true;

@@ -283,7 +283,7 @@ TEST_SUITE("scripts") {
         CHECK(metadata().at("backup") == "begun");
         CHECK(stage.run_text(begin + "end backup\n").exit_code == 0);
         CHECK(metadata().at("backup") == "complete");
-        const json& one = metadata().at("snapshots").at(0);
+        const json one = metadata().at("snapshots").at(0);
         CHECK(one.at("alias") == "A");
         CHECK(one.at("token") == stage.share().snapshots().back().token);
         // Another script takes it up; the file is not one of another volume.
@@ -341,22 +341,19 @@ TEST_SUITE("scripts") {
         "a script that is killed in a restore leaves a job that goes on, and what it exposed") {
         UMBRA_NEEDS_MOUNTS();
         Stage stage;
-        const fs::path script = stage.folder() / "script";
+        const TempDir place("script");
+        const fs::path script = place.path() / "script";
         write_file(script,
                    "add volume %SHARE% alias A\ncreate\nexec %TOOLS%/change.sh %SHARE%\n"
                    "expose %A% %MNT%\nbegin restore\nrestore %SHARE%/d from %A% method replace\n"
                    "end restore\n");
         ProcessOptions steps;
-        steps.environment = {"UMBRA_TEST_STEPS=" + (stage.folder() / "steps").string()};
+        steps.environment = {"UMBRA_TEST_STEPS=" + (place.path() / "steps").string()};
         REQUIRE(run(stage.command(script.string()), steps).exit_code == 0);
-        std::ifstream names(stage.folder() / "steps");
+        std::ifstream names(place.path() / "steps");
         int number = 0;
         for (std::string name; std::getline(names, name) && name != "switch";) ++number;
         stage.prepare();
-        write_file(script,
-                   "add volume %SHARE% alias A\ncreate\nexec %TOOLS%/change.sh %SHARE%\n"
-                   "expose %A% %MNT%\nbegin restore\nrestore %SHARE%/d from %A% method replace\n"
-                   "end restore\n");
         ProcessOptions stop;
         stop.environment = {"UMBRA_TEST_STOP_AT_STEP=" + std::to_string(number + 2)};
         BackgroundProcess process(stage.command(script.string()), stop);
