@@ -151,7 +151,8 @@ class Stage {
 
     // One that writes down what it is asked, and how many snapshots each share has then.
     void add_writer(UmbraMount& mount, const std::string& name, const std::string& path,
-                    const std::string& freeze = ":", const std::string& before = ":") {
+                    const std::string& freeze = ":", const std::string& before = ":",
+                    const std::string& thaw = ":") {
         const std::string count = "$(ls $ONE/.snapshots | wc -l) $(ls $TWO/.snapshots | wc -l)";
         const auto command = [](const std::string& step, const std::string& text) {
             return step + " = '''" + text + "'''\n";
@@ -163,7 +164,7 @@ class Stage {
                              command("freeze", "echo freeze " + name + " " + count +
                                                    " >>$DIR/log; : >$DIR/" + name + "; " + freeze) +
                              command("thaw", "echo thaw " + name + " " + count +
-                                                 " >>$DIR/log; rm -f $DIR/" + name) +
+                                                 " >>$DIR/log; rm -f $DIR/" + name + "; " + thaw) +
                              command("pre-restore", "echo pre " + name + " >>$DIR/log; " + before) +
                              command("post-restore",
                                      "echo post " + name +
@@ -465,6 +466,12 @@ TEST_SUITE("scripts") {
         const std::string log = stage.log();
         CHECK(has(log, "thaw one 3 3\n"));
         CHECK((has(log, "thaw two") || !has(log, "freeze two")));
+        CHECK(stage.share().snapshots().size() == 3);
+        CHECK(stage.other().snapshots().size() == 3);
+        // After the cut: what had been made goes again.
+        stage.add_writer(stage.other(), "bad", "", ":", ":", "exit 1");
+        CHECK(stage.run_text(both + "create\n").exit_code == 1);
+        CHECK(has(stage.log(), "thaw one 4 4\n"));
         CHECK(stage.share().snapshots().size() == 3);
         CHECK(stage.other().snapshots().size() == 3);
     }
