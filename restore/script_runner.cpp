@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "restore/script_shown.h"
+
 namespace umbra {
 
 void ScriptRunner::set_alias(const std::string& name, const std::string& value) {
@@ -52,8 +54,7 @@ void ScriptRunner::finish(std::vector<ScriptFailure>& failures) {
         const auto exposures = host_.exposures();
         for (std::size_t i = 0; exposures && i < exposures->size(); ++i) {
             const ScriptExposure& exposure = (*exposures)[i];
-            if (exposure.snapshot.token == one.snapshot.token &&
-                exposure.snapshot.share.uuid == one.snapshot.share.uuid)
+            if (same_snapshot(exposure.snapshot, one.snapshot))
                 host_.note(fmt::format("{} stays exposed at '{}': unmount it, or 'unexpose' it",
                                        one.snapshot.token, exposure.mountpoint));
         }
@@ -85,8 +86,7 @@ Result<void> ScriptRunner::drop_volatile() {
 Result<void> ScriptRunner::unexpose_all_of(const ScriptSnapshot& snapshot) {
     UMBRA_ASSIGN(const std::vector<ScriptExposure> exposures, host_.exposures());
     for (const auto& exposure : exposures) {
-        if (exposure.snapshot.token == snapshot.token &&
-            exposure.snapshot.share.uuid == snapshot.share.uuid)
+        if (same_snapshot(exposure.snapshot, snapshot))
             UMBRA_TRY(host_.unexpose(exposure.mountpoint));
     }
     return {};

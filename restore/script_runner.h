@@ -85,6 +85,8 @@ class ScriptRunner {
     Result<void> load_metadata(const ScriptStatement& statement);
     void take_loaded(std::vector<Created> loaded, const std::string& set);
     Result<void> save_metadata();
+
+    // script_shadows.cpp
     Result<void> expose(const ScriptStatement& statement);
     Result<void> unexpose(const ScriptStatement& statement);
     Result<ScriptExposure> exposure_at(const std::string& path);
