@@ -37,6 +37,8 @@ void add_storage_rebuild_index_command(CLI::App& parent, Runner& chosen);
 // Restores by itself, or by the subcommands that add_restore_job_commands adds to it.
 CLI::App* add_restore_command(CLI::App& parent, Runner& chosen);
 void add_restore_job_commands(CLI::App& restore, Runner& chosen);
+// Adds `run`.
+void add_restore_run_command(CLI::App& restore, Runner& chosen);
 void add_revert_command(CLI::App& parent, Runner& chosen);
 
 }  // namespace umbra

@@ -7,8 +7,6 @@
 
 namespace umbra {
 
-void add_restore_run_command(CLI::App& restore, Runner& chosen);
-
 namespace {
 
 void add_snapshot_commands(CLI::App& parent, Runner& chosen) {
