@@ -13,8 +13,10 @@ need setpriv "$bin/postgres" "$bin/initdb" "$bin/pgbench" "$bin/pg_amcheck"
 id postgres >/dev/null 2>&1 || skip "no user postgres"
 readonly writers=$UMBRA_SOURCE_DIR/packaging/writers
 
-as_postgres() {
-    (cd / && exec setpriv --reuid postgres --regid "$(id -g postgres)" --init-groups "$@")
+as_postgres() { (become_postgres "$@"); }
+become_postgres() {
+    cd /
+    exec setpriv --reuid postgres --regid "$(id -g postgres)" --init-groups "$@"
 }
 
 sql() { as_postgres "$bin/psql" -X -q -A -t -v ON_ERROR_STOP=1 -h "$work/run" -p "$1" -d bench -c "$2"; }
@@ -82,7 +84,8 @@ as_postgres "$bin/createdb" -h "$work/run" -p $port bench
 as_postgres "$bin/pgbench" -h "$work/run" -p $port -q -i -s 2 bench 2>/dev/null
 add_writer
 
-as_postgres "$bin/pgbench" -h "$work/run" -p $port -n -c 4 -j 1 -T 600 bench >"$work/run/bench" 2>&1 &
+become_postgres "$bin/pgbench" -h "$work/run" -p $port -n -c 4 -j 1 -T 600 bench \
+    >"$work/run/bench" 2>&1 &
 load=$!
 tokens=() committed=()
 for _ in 1 2 3; do
