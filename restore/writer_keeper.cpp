@@ -194,8 +194,8 @@ void WriterKeeper::freeze() {
         if (asked.report.failed()) continue;
         freeze_one(asked);
         if (!asked.report.failed()) continue;
-        thaw_late();
         thaw_one(asked);
+        thaw_late();
         if (gone_ || aborted_ || !options_.allow_failed) {
             thaw_all();
             return;
