@@ -217,6 +217,9 @@ Result<ExitCode> run_status(const JobOptions& options) {
 // What the writers of the job's files are told: going back is a restore of what was there before.
 JobSpec writers_spec(const RestoreJob& job, bool undo) {
     JobSpec spec = job.spec.value_or(JobSpec());
+    // Their paths are in records of their own.
+    spec.components.clear();
+    for (const auto& component : job.components) spec.components.push_back(component.spec);
     if (!undo) return spec;
     spec.kind = JobKind::kUndo;
     if (!job.runs.empty()) spec.token = job.runs.front().before;

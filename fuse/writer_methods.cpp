@@ -59,7 +59,7 @@ Result<json> list(Volume& volume, const json&, const MethodCaller& caller) {
     UMBRA_ASSIGN(const std::vector<std::string> names, volume.writers().names());
     UMBRA_ASSIGN(const std::string last, volume.writers().last_reports());
     std::map<std::string, json> reports;
-    for (auto& report : shown_reports(last)) reports[name_of(report)] = std::move(report);
+    for (const auto& report : shown_reports(last)) reports[name_of(report)] = report;
     json listed = json::array();
     for (const auto& name : names) {
         json one{{"name", name},      {"state", "unknown"},
@@ -112,11 +112,11 @@ Result<json> report(Volume& volume, const json& parameters, const MethodCaller&)
     UMBRA_ASSIGN(const std::string before, volume.writers().last_reports());
     UMBRA_ASSIGN(const std::vector<std::string> names, volume.writers().names());
     std::map<std::string, json> reports;
-    for (auto& old : shown_reports(before)) reports[name_of(old)] = std::move(old);
+    for (const auto& old : shown_reports(before)) reports[name_of(old)] = old;
     for (auto& fresh : shown_reports(text)) {
         fresh["snapshot"] = token ? json(*token) : json(nullptr);
         fresh["time"] = format_utc(std::int64_t{::time(nullptr)});
-        reports[name_of(fresh)] = std::move(fresh);
+        reports[name_of(fresh)] = fresh;
     }
     json kept = json::array();
     for (const auto& name : names) {

@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <ranges>
 
 namespace umbra {
 
@@ -194,8 +193,8 @@ void WriterKeeper::freeze() {
         if (asked.report.failed()) continue;
         freeze_one(asked);
         if (!asked.report.failed()) continue;
-        thaw_late();
         thaw_one(asked);
+        thaw_late();
         if (gone_ || aborted_ || !options_.allow_failed) {
             thaw_all();
             return;
@@ -256,7 +255,7 @@ void WriterKeeper::thaw_late() {
 }
 
 void WriterKeeper::thaw_all() {
-    for (auto& asked : std::views::reverse(asked_)) thaw_one(asked);
+    for (std::size_t i = asked_.size(); i-- > 0;) thaw_one(asked_[i]);
     cut_by_ = Moment::max();
 }
 

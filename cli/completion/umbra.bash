@@ -70,7 +70,7 @@ _umbra() {
                 set) ((position == 0)) || words='on-event' ;;
                 snapshot) words='create list delete hold release diff' ;;
                 writers) words='list add remove check' ;;
-                'writers add') ((position == 0)) || words='postgresql sqlite systemd-unit' ;;
+                'writers add') ((position == 0)) || words=$'postgresql\nsqlite\nsystemd-unit' ;;
                 storage) words='show resize scrub rebuild-index' ;;
                 revert) ((position == 0)) || words=$(_umbra_snapshots "$share") ;;
                 'snapshot delete' | 'snapshot hold' | 'snapshot release' | 'snapshot diff')

@@ -203,11 +203,12 @@ TEST_SUITE("writers") {
         REQUIRE(stops(create));
         CHECK(ground.frozen());
         // It answers nobody; the limit of the cut is over while it does not.
-        ::kill(ground.mount().daemon_pid(), SIGSTOP);
+        const pid_t daemon = ground.mount().daemon_pid();
+        ::kill(daemon, SIGSTOP);
         create.send(SIGCONT);
         CHECK(becomes([&] { return ground.thawed(); }));
         CHECK(create.running());
-        ::kill(ground.mount().daemon_pid(), SIGCONT);
+        ::kill(daemon, SIGCONT);
         CHECK(create.wait() == 1);
         CHECK(ground.snapshots().empty());
         CHECK(ground.writer("plain").at("state") == "failed_at_freeze");
@@ -242,7 +243,9 @@ TEST_SUITE("writers") {
         const auto allowed = run(ground.create({"--allow-failed-writers"}));
         CHECK(allowed.exit_code == 0);
         CHECK(allowed.err.find("although writer 'zz'") != std::string::npos);
-        for (const auto& writer : ground.snapshots().at(0).at("writers"))
+        const json taken = ground.snapshots().at(0);
+        REQUIRE(taken.at("writers").size() == 3);
+        for (const auto& writer : taken.at("writers"))
             CHECK((writer.at("state") == "stable") == (writer.at("name") != "zz"));
 
         CHECK(run(ground.create({"--exclude-writer", "zz"})).exit_code == 0);

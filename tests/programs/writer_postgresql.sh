@@ -1,5 +1,5 @@
 #!/bin/bash
-# PostgreSQL 15 under load, with the writer that comes with Umbra: the cluster started from a
+# PostgreSQL under load, with the writer that comes with Umbra: the cluster started from a
 # restored snapshot is whole and has every transaction that was committed before the snapshot was
 # asked for; by crash recovery, from its backup label through the archive, and in place.
 # shellcheck disable=SC2154  # $work, $image and $share come from lib/share.sh
@@ -7,14 +7,18 @@ set -euo pipefail
 # shellcheck source=tests/programs/lib/share.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib/share.sh"
 
-readonly bin=/usr/lib/postgresql/15/bin
+# Debian 12's is 15.
+bin=$(printf '%s\n' /usr/lib/postgresql/*/bin | sort -V | tail -n 1)
+readonly bin
 readonly port=54329 other_port=54330
 need setpriv "$bin/postgres" "$bin/initdb" "$bin/pgbench" "$bin/pg_amcheck"
 id postgres >/dev/null 2>&1 || skip "no user postgres"
 readonly writers=$UMBRA_SOURCE_DIR/packaging/writers
 
-as_postgres() {
-    (cd / && exec setpriv --reuid postgres --regid "$(id -g postgres)" --init-groups "$@")
+as_postgres() { (become_postgres "$@"); }
+become_postgres() {
+    cd /
+    exec setpriv --reuid postgres --regid "$(id -g postgres)" --init-groups "$@"
 }
 
 sql() { as_postgres "$bin/psql" -X -q -A -t -v ON_ERROR_STOP=1 -h "$work/run" -p "$1" -d bench -c "$2"; }
@@ -39,7 +43,7 @@ start_server() { # FOLDER PORT [OPTION...]
 stop_server() { as_postgres "$bin/pg_ctl" -D "$1" -m fast -w stop >/dev/null; }
 
 add_writer() {
-    "$umbra" writers add "$share" "$writers/postgresql.toml" --set data=pg --set host="$work/run" \
+    "$umbra" writers add "$share" "$writers/postgresql.toml" --set data=pg --set bin="$bin" --set host="$work/run" \
         --set port=$port "$@"
 }
 
@@ -82,7 +86,8 @@ as_postgres "$bin/createdb" -h "$work/run" -p $port bench
 as_postgres "$bin/pgbench" -h "$work/run" -p $port -q -i -s 2 bench 2>/dev/null
 add_writer
 
-as_postgres "$bin/pgbench" -h "$work/run" -p $port -n -c 4 -j 1 -T 600 bench >"$work/run/bench" 2>&1 &
+become_postgres "$bin/pgbench" -h "$work/run" -p $port -n -c 4 -j 1 -T 600 bench \
+    >"$work/run/bench" 2>&1 &
 load=$!
 tokens=() committed=()
 for _ in 1 2 3; do

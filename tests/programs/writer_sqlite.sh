@@ -22,6 +22,8 @@ count() { sqlite3 -cmd ".timeout 60000" "$1" "SELECT count(*) FROM transfer"; }
 for mode in wal delete; do
     make_image ext4
     make_share data
+    # The writer has the rights of the database's owner, who must get there.
+    chmod 755 "$work" "$image" "$share"
     database=$share/app/money.db
     mkdir "$share/app"
     sqlite3 "$database" >/dev/null "PRAGMA journal_mode = $mode;

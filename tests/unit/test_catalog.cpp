@@ -193,10 +193,10 @@ TEST_SUITE("catalog") {
         TestCatalog catalog;
         catalog.add(1, "one");
         catalog.close();
-        // The same record with version 2 and a right checksum.
+        // The same record with version 3 and a right checksum.
         std::ifstream in(catalog.file(), std::ios::binary);
         std::string bytes((std::istreambuf_iterator<char>(in)), {});
-        bytes[16] = 2;
+        bytes[16] = 3;
         std::string payload = bytes.substr(16);
         auto sum = checksum(std::as_bytes(std::span(payload)));
         for (int i = 0; i < 8; ++i)

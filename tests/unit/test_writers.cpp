@@ -202,7 +202,7 @@ exclude = ["*.tmp"]
             const char* text;
             const char* why;
         };
-        for (const auto& [text, why] : std::vector<Bad>{
+        for (const Bad& bad : std::vector<Bad>{
                  {"[commands]\nfreez = 'x'\n", "no key 'freez'"},
                  {"typo = 1\n[commands]\n", "no key 'typo'"},
                  {"", "no [commands]"},
@@ -223,8 +223,8 @@ exclude = ["*.tmp"]
                  {"[commands]\n[[component]]\nname = \"c/d\"\npaths = [\"a\"]\n", "name"},
                  {"[commands\n", "line 3"},
              }) {
-            CAPTURE(text);
-            CHECK(why_not(head + text).find(why) != std::string::npos);
+            CAPTURE(bad.text);
+            CHECK(why_not(head + bad.text).find(bad.why) != std::string::npos);
         }
         CHECK(why_not("format = 1\nname = \"../x\"\n[commands]\n").find("name") !=
               std::string::npos);
