@@ -35,6 +35,11 @@ void add_commands(CLI::App& app, Runner& chosen) {
     add_revert_command(app, chosen);
     add_events_command(app, chosen);
     add_set_command(app, chosen);
+    CLI::App* share = app.add_subcommand("share", "Serve a share to other machines");
+    share->require_subcommand(1);
+    add_share_samba_command(*share, chosen);
+    add_share_remote_snapshot_commands(*share, chosen);
+    add_doctor_command(app, chosen);
     CLI::App* storage = app.add_subcommand("storage", "Look after the space that history takes");
     storage->require_subcommand(1);
     add_storage_show_command(*storage, chosen);

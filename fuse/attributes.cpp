@@ -49,7 +49,7 @@ AttributeChange change_asked_for(const struct stat& status, int valid) {
 void getattr(Request& request, fuse_ino_t number, fuse_file_info* info) {
     MountContext& context = request.context();
     const NodeId node(number);
-    if (node.is_snapshots_directory()) return snapshots_directory::getattr(request);
+    if (node.is_snapshots_directory()) return snapshots_directory::getattr(request, node);
     if (node.in_snapshot()) return snapshot_view::getattr(request, node);
 
     auto* handle = info ? reinterpret_cast<FileHandle*>(info->fh) : nullptr;

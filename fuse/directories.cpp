@@ -14,10 +14,10 @@ namespace {
 
 Result<std::unique_ptr<DirectoryReader>> open_reader(const Request& request, NodeId node) {
     MountContext& context = request.context();
-    if (node.is_snapshots_directory()) return snapshots_directory::open_directory(context);
-    if (node.in_snapshot()) return snapshot_view::open_directory(context, node);
-    const bool with_snapshots =
-        node.is_root() && context.reconnections().take(fuse_req_ctx(request.raw())->pid);
+    if (node.is_snapshots_directory()) return snapshots_directory::open_directory(context, node);
+    if (node.in_snapshot()) return snapshot_view::open_directory(request, node);
+    const bool with_snapshots = (node.is_root() || context.volume().view_settings().everywhere) &&
+                                context.reconnections().take(fuse_req_ctx(request.raw())->pid);
     return open_live_directory(context, node, with_snapshots);
 }
 

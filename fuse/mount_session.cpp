@@ -85,6 +85,9 @@ Result<std::unique_ptr<MountSession>> MountSession::mount(Volume& volume,
     volume.set_snapshot_hook([&made](const Snapshot& snapshot, bool created) {
         made.context.notifications().snapshot_changed(snapshot, created);
     });
+    volume.set_view_hook([&made, &volume] {
+        made.context.notifications().view_changed(volume.catalog().snapshots());
+    });
     return session;
 }
 
@@ -122,6 +125,7 @@ MountSession::~MountSession() {
     Volume& volume = state_->context.volume();
     volume.set_flush_hook({});
     volume.set_snapshot_hook({});
+    volume.set_view_hook({});
     volume.set_slow_hook({});
     state_->cut_off();
 }

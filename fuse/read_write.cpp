@@ -51,7 +51,7 @@ void write(Request& request, fuse_ino_t /*node*/, fuse_bufvec* data, off_t offse
            fuse_file_info* info) {
     FileHandle& handle = *reinterpret_cast<FileHandle*>(info->fh);
     OpenFile* file = handle.live();
-    if (file == nullptr) return request.error(EBADF);
+    if (file == nullptr) return request.error(EROFS);
     // Pages that the kernel writes back come from nobody in particular; it has cleared set-id bits
     // itself when they were dirtied.
     const Caller caller = info->writepage ? Caller{} : request.caller();

@@ -187,17 +187,38 @@ Result<json> events(Volume& volume, const json& parameters, const MethodCaller&)
 }
 
 Result<json> settings(Volume& volume, const json&, const MethodCaller&) {
-    return json{{"on-event", volume.event_command()}};
+    const ViewSettings view = volume.view_settings();
+    return json{{"on-event", volume.event_command()},
+                {kSnapdirSetting, snapdir_text(view)},
+                {kSnapshotAccessSetting, snapshot_access_text(view)},
+                {kShareViewMaxSetting, share_view_max_text(view)}};
+}
+
+Result<void> take_setting(const json& parameters, const char* name, ViewSettings& view,
+                          Result<void> (*set)(ViewSettings&, std::string_view)) {
+    UMBRA_ASSIGN(const std::optional<std::string> text, optional_text(parameters, name));
+    if (!text) return {};
+    return set(view, *text);
 }
 
 Result<json> change_settings(Volume& volume, const json& parameters, const MethodCaller&) {
+    UMBRA_ASSIGN(const json known, settings(volume, {}, {}));
     for (const auto& member : parameters.items()) {
-        if (member.key() == "on-event") continue;
-        return error_of(ErrorKind::kUsage, EINVAL,
-                        fmt::format("there is no setting '{}'; there is: on-event", member.key()));
+        if (known.contains(member.key())) continue;
+        std::string names;
+        for (const auto& setting : known.items())
+            names += (names.empty() ? "" : ", ") + setting.key();
+        return error_of(
+            ErrorKind::kUsage, EINVAL,
+            fmt::format("there is no setting '{}'; there are: {}", member.key(), names));
     }
+    ViewSettings view = volume.view_settings();
+    UMBRA_TRY(take_setting(parameters, kSnapdirSetting, view, set_snapdir));
+    UMBRA_TRY(take_setting(parameters, kSnapshotAccessSetting, view, set_snapshot_access));
+    UMBRA_TRY(take_setting(parameters, kShareViewMaxSetting, view, set_share_view_max));
     UMBRA_ASSIGN(const std::optional<std::string> command, optional_text(parameters, "on-event"));
     if (command) UMBRA_TRY(volume.set_event_command(*command));
+    if (view != volume.view_settings()) UMBRA_TRY(volume.set_view_settings(view));
     return settings(volume, {}, {});
 }
 

@@ -379,6 +379,7 @@ Result<std::unique_ptr<Volume>> Volume::open(const OpenOptions& options,
                      text, options.share + "/" + kControlDirectoryName + "/" + kVolumeFileName));
     core->identity.uuid = config.uuid;
     core->identity.on_event = config.on_event;
+    core->view_settings.store(config.view);
     core->identity.diff_area =
         config.diff_area.empty()
             ? options.share + "/" + kControlDirectoryName + "/" + kDefaultDiffAreaName
@@ -427,6 +428,7 @@ bool Volume::read_only() const { return core_->read_only; }
 LiveTree& Volume::live() { return core_->live; }
 PastTree Volume::past(Epoch snapshot) { return PastTree(*core_, snapshot); }
 History Volume::history() { return History(*core_); }
+DirectoryVersions& Volume::directory_versions() { return core_->directory_versions; }
 const Catalog& Volume::catalog() const { return *core_->catalog; }
 
 void Volume::set_flush_hook(std::function<void()> hook) {
@@ -594,17 +596,41 @@ std::string Volume::event_command() const {
     return core_->identity.on_event;
 }
 
-Result<void> Volume::set_event_command(const std::string& command) {
-    UMBRA_TRY(check_event_command(command));
-    UMBRA_TRY(core_->check_owner());
-    const int directory = core_->control_directory.get();
-    std::lock_guard lock(core_->settings_mutex);
+namespace {
+
+// Changes what volume.toml says; settings_mutex held.
+Result<void> change_config(VolumeCore& core, const std::function<void(VolumeConfig&)>& change) {
+    UMBRA_TRY(core.check_owner());
+    const int directory = core.control_directory.get();
     UMBRA_ASSIGN(auto text, read_small_file(directory, kVolumeFileName));
     UMBRA_ASSIGN(auto config, parse_volume_config(text, kVolumeFileName));
-    config.on_event = command;
-    UMBRA_TRY(write_small_file(directory, kVolumeFileName, format_volume_config(config)));
+    change(config);
+    return write_small_file(directory, kVolumeFileName, format_volume_config(config));
+}
+
+}  // namespace
+
+Result<void> Volume::set_event_command(const std::string& command) {
+    UMBRA_TRY(check_event_command(command));
+    std::lock_guard lock(core_->settings_mutex);
+    UMBRA_TRY(change_config(*core_, [&](VolumeConfig& config) { config.on_event = command; }));
     core_->identity.on_event = command;
     return {};
+}
+
+ViewSettings Volume::view_settings() const { return core_->view_settings.load(); }
+
+Result<void> Volume::set_view_settings(const ViewSettings& settings) {
+    std::lock_guard lock(core_->settings_mutex);
+    UMBRA_TRY(change_config(*core_, [&](VolumeConfig& config) { config.view = settings; }));
+    core_->view_settings.store(settings);
+    if (core_->view_hook) core_->view_hook();
+    return {};
+}
+
+void Volume::set_view_hook(std::function<void()> hook) {
+    std::lock_guard lock(core_->settings_mutex);
+    core_->view_hook = std::move(hook);
 }
 
 Result<std::uint64_t> Volume::exclusive_bytes(Epoch snapshot) const {

@@ -21,8 +21,11 @@
 #include "snapstore/result.h"
 #include "snapstore/scrub.h"
 #include "snapstore/size_limit.h"
+#include "snapstore/view_settings.h"
 
 namespace umbra {
+
+class DirectoryVersions;
 
 // What happens when the diff area is full: the oldest snapshots that nothing holds go; the same,
 // and writers are slowed before; changes are refused.
@@ -104,6 +107,8 @@ class Volume {
     LiveTree& live();
     PastTree past(Epoch snapshot);
     History history();
+    // What .snapshots shows of one folder.
+    DirectoryVersions& directory_versions();
     const Catalog& catalog() const;
 
     struct SnapshotOptions {
@@ -141,6 +146,10 @@ class Volume {
     // The shell command for events ("": none), and its change, which is durable on return.
     std::string event_command() const;
     Result<void> set_event_command(const std::string& command);
+    // How snapshots are shown to those who browse them, and its change: durable on return, and then
+    // the view hook has been called.
+    ViewSettings view_settings() const;
+    Result<void> set_view_settings(const ViewSettings& settings);
 
     // `exact`: also counts what waits in limbo anew, which takes a look at each file there.
     Result<SpaceUse> space_use(bool exact = true) const;
@@ -185,6 +194,8 @@ class Volume {
     // Called after a snapshot was created / deleted (also by eviction), before the next one can be:
     // returns at once, takes and deletes no snapshots.
     void set_snapshot_hook(std::function<void(const Snapshot&, bool created)> hook);
+    // Called after the view settings were changed; returns at once.
+    void set_view_hook(std::function<void()> hook);
 
    private:
     explicit Volume(std::unique_ptr<VolumeCore> core);

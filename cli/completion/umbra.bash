@@ -18,6 +18,7 @@ _umbra() {
         ['snapshot release']='--reason' ['snapshot diff']='--json'
         [versions]='--json' [revert]='--in-place --replace-open --dry-run --json --json-lines'
         [restore]='--from --to --component --method --include --exclude --in-place --replace-open --dry-run --json --json-lines'
+        ['share samba']='--name --remote-snapshots' [doctor]='--smb-conf --json'
         ['storage show']='--json'
         [events]='--follow --after --json' [set]='--json'
         ['storage resize']='--max-size --on-full --evict --dry-run --json'
@@ -29,7 +30,7 @@ _umbra() {
     for ((i = 1; i < COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
         case $word in
-            --from | --to | --label | --hold | --reason | --for | --until | --wait | --diff-area | --max-size | --on-full | --on-event | --after | --component | --method | --include | --exclude | -o)
+            --from | --to | --label | --hold | --reason | --for | --until | --wait | --diff-area | --max-size | --on-full | --on-event | --after | --name | --smb-conf | --component | --method | --include | --exclude | -o)
                 i=$((i + 1))
                 continue
                 ;;
@@ -38,7 +39,7 @@ _umbra() {
         [[ $word == snap && -z $command ]] && word=snapshot
         case $command in
             '') command=$word ;;
-            snapshot | storage) command+=" $word" ;;
+            snapshot | storage | share) command+=" $word" ;;
             *)
                 [[ -n $share ]] || share=$word
                 position=$((position + 1))
@@ -59,8 +60,11 @@ _umbra() {
         --label | --hold | --reason | --for | --until | --wait | --max-size | --on-event | --after | --include | --exclude) return ;;
         *)
             case $command in
-                '') words='init mount umount status snapshot versions restore revert storage events set' ;;
-                set) ((position == 0)) || words='on-event' ;;
+                '') words='init mount umount status snapshot versions restore revert storage events set share doctor' ;;
+                set)
+                    ((position != 1)) || words='on-event snapdir share-view-max snapshot-access'
+                    ;;
+                share) words='samba remote-snapshot' ;;
                 snapshot) words='create list delete hold release diff' ;;
                 storage) words='show resize scrub rebuild-index' ;;
                 revert) ((position == 0)) || words=$(_umbra_snapshots "$share") ;;
