@@ -122,7 +122,10 @@ class SambaExaminer {
             return find(Health::kProblem, "testparm does not accept Samba's configuration",
                         "testparm -s " + options_.smb_conf);
         bool served = false;
-        for (const auto& [name, section] : parse_sections(output->text)) {
+        const auto sections = parse_sections(output->text);
+        if (const auto global = sections.find("global"); global != sections.end())
+            global_ = global->second;
+        for (const auto& [name, section] : sections) {
             const auto path = section.find("path");
             if (name == "global" || path == section.end()) continue;
             const auto canonical = canonical_path(path->second, LastComponent::kFollow);
@@ -161,8 +164,7 @@ class SambaExaminer {
         const std::size_t before = findings_.size();
         for (const auto& [key, value] : expected) {
             if (key == "path" || key == "read only") continue;
-            const auto found = section.find(key);
-            const std::string actual = found == section.end() ? "" : found->second;
+            const std::string actual = value_of(section, key);
             if (key == "vfs objects") {
                 examine_objects(name, actual, value);
             } else if (normal(actual) != normal(value) && !(actual.empty() && is_default(key))) {
@@ -173,6 +175,13 @@ class SambaExaminer {
         }
         if (findings_.size() == before)
             find(Health::kFine, fmt::format("[{}] serves '{}' with its versions", name, path), "");
+    }
+
+    // A section is shown without what it has in common with [global].
+    std::string value_of(const Section& section, const std::string& key) const {
+        for (const Section* at : {&section, &global_})
+            if (const auto found = at->find(key); found != at->end()) return found->second;
+        return {};
     }
 
     void examine_objects(const std::string& name, const std::string& actual,
@@ -200,6 +209,7 @@ class SambaExaminer {
     const DoctorOptions& options_;
     std::vector<Finding>& findings_;
     SambaShare expected_share_;
+    Section global_;
 };
 
 }  // namespace

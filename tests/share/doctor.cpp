@@ -118,6 +118,7 @@ TEST_SUITE("doctor") {
         UMBRA_NEEDS_SAMBA();
         const RamImage image(FilesystemType::Ext4, 512);
         const fs::path folder = make_folder(image), mountpoint = make_folder(image, "mounted");
+        must_run({umbra_binary(), "init", folder});
         MountOptions options;
         options.mountpoint = mountpoint;
         UmbraMount mount(folder, options);

@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <chrono>
-#include <cstdlib>
 #include <fstream>
 #include <thread>
 
@@ -15,19 +14,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using namespace std::chrono_literals;
-
-// Debian's own Python, for which python3-impacket is installed.
-constexpr const char* kPython = "/usr/bin/python3";
-
-std::optional<std::string> missing_for_impacket() {
-    if (run({kPython, "-c", "import impacket"}).exit_code == 0) return std::nullopt;
-    return "no python3-impacket (scripts/install-deps)";
-}
-
-std::string source_file(const std::string& name) {
-    const char* source = std::getenv("UMBRA_SOURCE_DIR");
-    return (source != nullptr ? std::string(source) : ".") + "/" + name;
-}
 
 // What the program says is waited for in a file, and answered through a fifo.
 bool says(const fs::path& output, const std::string& what) {
@@ -58,14 +44,13 @@ std::string between(const std::string& text, const std::string& before, const st
 TEST_SUITE("samba-clients") {
     TEST_CASE("a snapshot while a client holds an oplock and a byte-range lock") {
         UMBRA_NEEDS_SAMBA();
-        UMBRA_SKIP_IF(missing_for_impacket());
         Served served;
         write_file(served.path("held"), "before");
         const TempDir local("holder");
         const fs::path output = local.path() / "output", input = local.path() / "input";
         must_run({"mkfifo", input});
         const std::string command =
-            std::string("exec ") + kPython + " '" + source_file("tests/share/hold_open.py") + "' " +
+            std::string("exec ") + kPython + " '" + python_program("hold_open.py") + "' " +
             std::to_string(served.server().port()) + " root " + SambaServer::kPassword +
             " data held <'" + input.string() + "' >'" + output.string() + "' 2>&1";
         BackgroundProcess holder({"/bin/sh", "-c", command});

@@ -259,7 +259,7 @@ TEST_SUITE("samba-everywhere") {
         CHECK(shown.back() == all.back());
         for (std::size_t i = 0; i < all.size(); ++i)
             CHECK(served.fetch(all[i] + "\\doc") == std::to_string(13 - i));
-        CHECK(served.fetch(".snapshots\\" + all[9] + "\\doc") == "4");
+        CHECK(contents_of(served.umbra().snapshot_path(all[9]) / "doc") == "4");
         served.set("share-view-max", "unlimited");
         CHECK(served.versions("doc") == all);
     }

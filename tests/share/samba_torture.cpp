@@ -19,7 +19,7 @@ TEST_SUITE("samba-torture") {
         Served served;
         fs::create_directory(served.path("subdir"));
         write_file(served.path("subdir/hardlink"), "linked");
-        fs::create_hard_link(served.path("subdir/hardlink"), served.path("subdir/other"));
+        fs::create_hard_link(served.path("subdir/hardlink"), served.path("linked too"));
         write_file(served.path("doc"), "then");
         served.smb("put /etc/passwd doc:stream");
         const std::string token = served.snapshot();

@@ -1,6 +1,6 @@
 #include "tests/share/served.h"
 
-#include <algorithm>
+#include <cstdlib>
 #include <sstream>
 #include <stdexcept>
 
@@ -13,6 +13,16 @@ std::string printed_section(const std::filesystem::path& share, const std::strin
     const ProcessResult printed = umbra::test::umbra(arguments);
     if (printed.exit_code != 0) throw std::runtime_error("umbra share samba: " + printed.err);
     return printed.out;
+}
+
+std::optional<std::string> missing_for_impacket() {
+    if (run({kPython, "-c", "import impacket"}).exit_code == 0) return std::nullopt;
+    return "no python3-impacket (scripts/install-deps)";
+}
+
+std::string python_program(const std::string& name) {
+    const char* source = std::getenv("UMBRA_SOURCE_DIR");
+    return (source != nullptr ? std::string(source) : ".") + "/tests/share/" + name;
 }
 
 namespace {

@@ -1,6 +1,7 @@
 // A share mounted by umbra and served by smbd as `umbra share samba` says.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,12 @@
 #include "tests/support/umbra_mount.h"
 
 namespace umbra::test {
+
+// Debian's own Python, for which python3-impacket is installed, and a program for it in this
+// folder.
+inline constexpr const char* kPython = "/usr/bin/python3";
+std::string python_program(const std::string& name);
+std::optional<std::string> missing_for_impacket();
 
 // What `umbra share samba` prints for a share; throws where it fails.
 std::string printed_section(const std::filesystem::path& share, const std::string& name = "data",
@@ -48,6 +55,7 @@ class Served {
 }  // namespace umbra::test
 
 // The first line of a test case that serves a share.
-#define UMBRA_NEEDS_SAMBA() \
-    UMBRA_NEEDS_MOUNTS();   \
-    UMBRA_SKIP_IF(::umbra::test::missing_for_samba())
+#define UMBRA_NEEDS_SAMBA()                            \
+    UMBRA_NEEDS_MOUNTS();                              \
+    UMBRA_SKIP_IF(::umbra::test::missing_for_samba()); \
+    UMBRA_SKIP_IF(::umbra::test::missing_for_impacket())
