@@ -99,15 +99,16 @@ TEST_SUITE("samba") {
         // As NT ACLs, from what acl_xattr keeps or makes of the POSIX ACL.
         const auto acl_of = [&](const std::string& path) {
             const std::string shown = served.smb("showacls; ls " + path);
-            const auto begin = shown.find("ACL");
-            return begin == std::string::npos ? std::string("none: ") + shown : shown.substr(begin);
+            const auto begin = shown.find("ACL"), end = shown.find("blocks of size");
+            REQUIRE(begin < end);
+            return shown.substr(begin, shown.rfind("\n", end) - begin);
         };
         const auto set_acl = [&](const std::string& what) {
             must_run({"setfacl", "-m", what, served.path("doc.txt")});
         };
-        served.smb("put /etc/hostname doc.txt; setmode doc.txt +rh");
-        served.smb("setmode doc.txt -r");
+        served.smb("put /etc/hostname doc.txt");
         stream_from("one", "note");
+        served.smb("setmode doc.txt +h");
         set_acl("u:daemon:r--");
         const std::string acl_then = acl_of("doc.txt");
         CHECK(has_line_with(acl_then, "ACE"));
@@ -125,7 +126,7 @@ TEST_SUITE("samba") {
         CHECK(served.fetch("doc.txt:note") == "stream two, later");
         CHECK(served.smb_error("get " + then + ":added -") == "NT_STATUS_OBJECT_NAME_NOT_FOUND");
         const std::string shown_then = served.smb("allinfo " + then);
-        CHECK(has_line_with(shown_then, "attributes: HA (22)"));
+        CHECK_MESSAGE(has_line_with(shown_then, "attributes: HA (22)"), shown_then);
         CHECK(has_line_with(shown_then, ":note:$DATA], 10 bytes"));
         CHECK_FALSE(has_line_with(shown_then, ":added"));
         CHECK(has_line_with(served.smb("allinfo doc.txt"), "attributes: SA (24)"));
