@@ -114,9 +114,11 @@ TEST_SUITE("samba") {
         CHECK(has_line_with(acl_then, "ACE"));
         const std::string token = served.snapshot();
 
+        // Writing a hidden file anew is refused to who does not say that it is one.
+        served.smb("setmode doc.txt -h");
         stream_from("two", "note");
         stream_from("two", "added");
-        served.smb("setmode doc.txt -h; setmode doc.txt +s");
+        served.smb("setmode doc.txt +s");
         set_acl("u:daemon:rwx,u:1234:r--");
         const std::string acl_now = acl_of("doc.txt");
         CHECK(acl_now != acl_then);
