@@ -45,6 +45,7 @@ inline constexpr const char* kRestoreList = "restore.list";
 inline constexpr const char* kRestoreForget = "restore.forget";
 inline constexpr const char* kRestoreSync = "restore.sync";
 inline constexpr const char* kRestoreUntouched = "restore.untouched";
+inline constexpr const char* kRestart = "restart";
 inline constexpr const char* kShutdown = "shutdown";
 }  // namespace control_method
 

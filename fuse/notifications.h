@@ -23,6 +23,9 @@ class Notifications {
     // After it has returned nothing more is sent.
     void disconnect();
 
+    // All has been sent.
+    bool idle() const { return thread_.idle(); }
+
     // .snapshots has one entry more or less.
     void snapshot_changed(const Snapshot& snapshot, bool created);
     // The kernel's copy of the attributes is outdated.

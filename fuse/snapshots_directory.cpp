@@ -16,9 +16,11 @@ namespace umbra::snapshots_directory {
 namespace {
 
 constexpr blksize_t kBlockSize = 4096;
+constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
 
-// Times are those of the newest snapshot, so that they change when a snapshot is made and not
-// otherwise.
+// Times are those of the newest snapshot, so that they change when a snapshot is made. The
+// nanoseconds count the changes of the list: an NFS server must see one also when a snapshot was
+// deleted, and none otherwise.
 Result<struct stat> own_status(MountContext& context) {
     UMBRA_ASSIGN(const struct stat root, context.live().status(context.live().root()));
     const std::vector<Snapshot> snapshots = context.volume().catalog().snapshots();
@@ -29,9 +31,11 @@ Result<struct stat> own_status(MountContext& context) {
     status.st_uid = root.st_uid;
     status.st_gid = root.st_gid;
     status.st_blksize = kBlockSize;
-    if (!snapshots.empty()) {
-        status.st_atim = status.st_mtim = status.st_ctim = snapshots.back().created;
-    }
+    struct timespec changed {};
+    if (!snapshots.empty()) changed.tv_sec = snapshots.back().created.tv_sec;
+    changed.tv_nsec =
+        static_cast<long>(context.volume().catalog().sequence() % kNanosecondsPerSecond);
+    status.st_atim = status.st_mtim = status.st_ctim = changed;
     return status;
 }
 

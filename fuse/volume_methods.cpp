@@ -225,7 +225,7 @@ Result<json> scrub(Volume& volume, const json& parameters, const MethodCaller&) 
     return to_json(slice);
 }
 
-constexpr std::array<Method, 24> kMethods{{
+constexpr std::array<Method, 25> kMethods{{
     {control_method::kStatus, MethodAccess::kAnyone, false, status},
     {control_method::kSnapshotCreate, MethodAccess::kOwner, true, create},
     {control_method::kSnapshotList, MethodAccess::kAnyone, false, list},
@@ -253,6 +253,7 @@ constexpr std::array<Method, 24> kMethods{{
     {control_method::kRestoreForget, MethodAccess::kAnyone, true, job_methods::forget},
     {control_method::kRestoreSync, MethodAccess::kAnyone, true, job_methods::sync},
     {control_method::kRestoreUntouched, MethodAccess::kReader, false, job_methods::untouched},
+    {control_method::kRestart, MethodAccess::kRoot, false, nullptr},
     {control_method::kShutdown, MethodAccess::kRoot, true, nullptr},
 }};
 

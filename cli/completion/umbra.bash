@@ -12,7 +12,7 @@ _umbra() {
     local -A options=(
         [init]='--diff-area --max-size --on-full --on-event'
         [mount]='--foreground --read-only --wait --take-over -o'
-        [umount]='' [status]='--json'
+        [umount]='--all' [restart]='--all' ['share nfs']='--clients --read-only --kernel' [status]='--json'
         ['snapshot create']='--label --hold --for --until --json' ['snapshot list']='--json'
         ['snapshot delete']='--oldest --all' ['snapshot hold']='--reason --for --until'
         ['snapshot release']='--reason' ['snapshot diff']='--json'
@@ -29,7 +29,7 @@ _umbra() {
     for ((i = 1; i < COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
         case $word in
-            --from | --to | --label | --hold | --reason | --for | --until | --wait | --diff-area | --max-size | --on-full | --on-event | --after | --component | --method | --include | --exclude | -o)
+            --from | --to | --label | --hold | --reason | --for | --until | --wait | --diff-area | --max-size | --on-full | --on-event | --after | --component | --method | --include | --exclude | --clients | -o)
                 i=$((i + 1))
                 continue
                 ;;
@@ -38,7 +38,7 @@ _umbra() {
         [[ $word == snap && -z $command ]] && word=snapshot
         case $command in
             '') command=$word ;;
-            snapshot | storage) command+=" $word" ;;
+            snapshot | storage | share) command+=" $word" ;;
             *)
                 [[ -n $share ]] || share=$word
                 position=$((position + 1))
@@ -48,7 +48,7 @@ _umbra() {
 
     case $previous in
         --on-full) words='evict throttle refuse' ;;
-        -o) words='writeback memory= lease= debug ro noexec nosuid nodev noatime' ;;
+        -o) words='writeback memory= lease= wait= debug ro noexec nosuid nodev noatime' ;;
         --method) words='merge replace if-missing if-can-replace mirror' ;;
         --from) [[ -n $share ]] && words=$(_umbra_snapshots "$share") ;;
         --to | --diff-area)
@@ -59,9 +59,10 @@ _umbra() {
         --label | --hold | --reason | --for | --until | --wait | --max-size | --on-event | --after | --include | --exclude) return ;;
         *)
             case $command in
-                '') words='init mount umount status snapshot versions restore revert storage events set' ;;
+                '') words='init mount umount restart status snapshot versions restore revert storage events set share' ;;
                 set) ((position == 0)) || words='on-event' ;;
                 snapshot) words='create list delete hold release diff' ;;
+                share) words='nfs' ;;
                 storage) words='show resize scrub rebuild-index' ;;
                 revert) ((position == 0)) || words=$(_umbra_snapshots "$share") ;;
                 'snapshot delete' | 'snapshot hold' | 'snapshot release' | 'snapshot diff')
