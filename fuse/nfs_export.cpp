@@ -91,9 +91,9 @@ Result<std::string> ganesha_export(const NfsExport& share) {
         "    SecType = sys;\n"
         "    Squash = Root_Squash;\n"
         "    Access_Type = {};\n"
-        "    # Others change the share, too (Samba, snapshots): seen after so many seconds. With 0 "
-        "a\n"
-        "    # listing fails when a file goes that is just being listed.\n"
+        "    # What others change (Samba, snapshots) is seen after so many seconds. With 0 "
+        "listings\n"
+        "    # fail more often while files are removed.\n"
         "    Attr_Expiration_Time = 5;\n"
         "    # Places in a directory stay good while it changes: no listing has to begin anew.\n"
         "    UseCookieVerifier = false;\n",

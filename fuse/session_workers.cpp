@@ -257,6 +257,8 @@ void SessionWorkers::stop() {
     };
     while (!all_finished()) ::usleep(kRepeatMicroseconds);
     for (Worker& worker : stopped) worker.thread.join();
+    // Others may still have to answer requests of these sessions.
+    retired_.splice(retired_.end(), stopped);
 }
 
 }  // namespace umbra

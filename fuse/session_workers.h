@@ -71,8 +71,9 @@ class SessionWorkers {
     // Why a worker could not go on; no value while all is well.
     std::optional<Error> failure() const;
 
-    // Lets every request that was taken be answered, takes no more, and ends the threads. Requests
-    // wait in the kernel then. start() goes on.
+    // Ends the threads, each when it has done what it has taken; takes no more. Requests wait in
+    // the kernel then. What was given to other threads can be answered as long as this lives.
+    // start() goes on.
     void stop();
 
    private:
@@ -104,6 +105,8 @@ class SessionWorkers {
     bool woken_ = false;
     bool ended_ = false;
     std::optional<Error> failure_;
+
+    std::list<Worker> retired_;  // stopped; used by stop() alone
 };
 
 }  // namespace umbra

@@ -256,7 +256,7 @@ TEST_CASE("snapshots are taken and deleted through the mount while the daemon is
     }
     done = true;
     maker.join();
-    CHECK(failed == 0);
+    CHECK(failed.load() == 0);
     for (const auto& snapshot : share.mount().snapshots())
         CHECK("label" + contents_of(share.mount().snapshot_path(snapshot.token) / "file") ==
               snapshot.label);

@@ -124,12 +124,14 @@ TEST_CASE("signs of life come as long as requests to the mount are answered, and
     REQUIRE(service.manager.hears("READY=1"));
     for (int i = 0; i < 3; ++i) CHECK(service.manager.hears("WATCHDOG=1"));
 
+    const auto file = [&](int i) { return (service.folder / std::to_string(i)).string(); };
+    for (int i = 0; i < 2 * kThreads; ++i) write_file(file(i), "text");
     std::vector<std::unique_ptr<BackgroundProcess>> writers;
     {
         const Frozen frozen(service.image.path());
         for (int i = 0; i < 2 * kThreads; ++i) {
-            writers.push_back(std::make_unique<BackgroundProcess>(std::vector<std::string>{
-                "/usr/bin/touch", (service.folder / ("file" + std::to_string(i))).string()}));
+            writers.push_back(std::make_unique<BackgroundProcess>(
+                std::vector<std::string>{"/bin/sh", "-c", "echo more >> '" + file(i) + "'"}));
         }
         // The last signs may be under way.
         bool silent = false;
