@@ -19,15 +19,13 @@ namespace umbra {
 
 namespace {
 
-constexpr std::uint32_t kLongestWaitSeconds = 7 * 24 * 3600;
-
 struct MountCommandOptions {
     std::string share;
     std::optional<std::string> mountpoint;
     bool foreground = false;
     bool read_only = false;
     bool take_over = false;
-    std::uint32_t wait_seconds = 0;
+    std::int64_t wait_seconds = 0;
     std::vector<std::string> mount_options;
 };
 
@@ -46,7 +44,7 @@ Result<ExitCode> run_mount(const MountCommandOptions& options) {
     daemon.initialise = place.share == place.mountpoint;
     daemon.read_only = daemon.read_only || options.read_only;
     daemon.take_over = options.take_over;
-    daemon.wait = std::chrono::seconds(options.wait_seconds);
+    if (options.wait_seconds > 0) daemon.wait = std::chrono::seconds(options.wait_seconds);
     if (options.foreground) {
         UMBRA_TRY(run_in_foreground(daemon, registry));
     } else {
@@ -77,11 +75,12 @@ void add_mount_command(CLI::App& parent, Runner& chosen) {
         ->add_option("--wait", options->wait_seconds,
                      "Wait so many seconds for a diff area that is missing, or for another host's "
                      "lease to run out")
-        ->check(CLI::Range(0u, kLongestWaitSeconds))
+        ->check(CLI::Range(std::int64_t{0}, kLongestWaitSeconds))
         ->type_name("SECONDS");
     command
         ->add_option("-o", options->mount_options,
-                     "Comma separated: writeback, memory=SIZE, lease=SECONDS, debug, ro, noexec, "
+                     "Comma separated: writeback, memory=SIZE, lease=SECONDS, wait=SECONDS, debug, "
+                     "ro, noexec, "
                      "nosuid, nodev, "
                      "noatime, ...")
         ->type_name("OPTIONS")

@@ -13,7 +13,9 @@
 #include "cli/output.h"
 #include "cli/patient_signals.h"
 #include "cli/restore_report.h"
+#include "cli/restore_run.h"
 #include "cli/restore_source.h"
+#include "cli/share_writers.h"
 
 namespace umbra {
 
@@ -30,6 +32,7 @@ struct RestoreCommandOptions {
     bool in_place = false;
     bool replace_open = false;
     bool dry_run = false;
+    WriterChoice writers;
     bool as_json = false;
     bool as_lines = false;
 };
@@ -77,39 +80,16 @@ ComponentSpec& component_named(JobSpec& spec, const std::string& name,
     return spec.components.back();
 }
 
-Result<ExitCode> show_plan(const RestoreSource& source, const JobSpec& spec, RestoreReport& report,
-                           const RunOptions& run) {
-    std::uint64_t bytes = 0;
-    bool obstacle = false;
-    for (const auto& component : spec.components) {
-        UMBRA_ASSIGN(const ComponentPlan plan,
-                     Planner(source.snapshot_root.get(), source.target_root.get(), component,
-                             plan_options(spec, run))
-                         .plan());
-        for (const auto& planned : plan.entries) {
-            if (planned.entry.action != RestoreAction::kUnchanged)
-                report.object(planned.entry, planned.error);
-        }
-        bytes += plan.bytes;
-        if (plan.obstacle)
-            print_error(fmt::format("nothing of component '{}' would be restored: {}",
-                                    printable(component.name), plan.obstacle->text()));
-        obstacle = obstacle || plan.obstacle.has_value();
-    }
-    report.finish_dry_run(bytes);
-    return obstacle || report.anything_failed() ? ExitCode::kRestoreIncomplete : ExitCode::kDone;
-}
-
-// A share that is mounted read-only can be restored from, to elsewhere; nothing is recorded then.
-Result<JobOutcome> run_job(const RestoreSource& source, const JobSpec& spec,
-                           const RunOptions& options) {
-    ShareRoots roots(source.share.root());
-    if (source.read_only && !spec.in_share) {
-        MemoryJobStore store;
-        return JobRunner(store, roots, options).run(spec);
-    }
-    DaemonJobStore store(source.share);
-    return JobRunner(store, roots, options).run(spec);
+Result<ExitCode> run_and_report(const RestoreSource& source, const JobSpec& spec,
+                                const RestoreCommandOptions& options, const RunOptions& run,
+                                RestoreReport& report) {
+    bool failed_after = false;
+    UMBRA_ASSIGN(const JobOutcome outcome,
+                 restore_with_writers(
+                     source.share, spec, source.shown_root, options.writers,
+                     [&] { return run_job(source, spec, run); }, failed_after));
+    const ExitCode code = report.finish(outcome);
+    return code == ExitCode::kDone && failed_after ? ExitCode::kFailed : code;
 }
 
 Result<ExitCode> run_restore(const RestoreCommandOptions& options) {
@@ -134,8 +114,7 @@ Result<ExitCode> run_restore(const RestoreCommandOptions& options) {
     run.untouched = ask_untouched(source.share);
     run.changed = ask_changed(source.share);
     if (options.dry_run) return show_plan(source, spec, report, run);
-    UMBRA_ASSIGN(const JobOutcome outcome, run_job(source, spec, run));
-    return report.finish(outcome);
+    return run_and_report(source, spec, options, run, report);
 }
 
 Result<ExitCode> run_revert(const std::string& share, const std::string& token,
@@ -152,8 +131,7 @@ Result<ExitCode> run_revert(const std::string& share, const std::string& token,
     run.untouched = ask_untouched(source.share);
     run.changed = ask_changed(source.share);
     if (options.dry_run) return show_plan(source, spec, report, run);
-    UMBRA_ASSIGN(const JobOutcome outcome, run_job(source, spec, run));
-    return report.finish(outcome);
+    return run_and_report(source, spec, options, run, report);
 }
 
 void add_common_options(CLI::App& command, RestoreCommandOptions& options) {
@@ -162,6 +140,7 @@ void add_common_options(CLI::App& command, RestoreCommandOptions& options) {
     command.add_flag("--replace-open", options.replace_open,
                      "Also replace files that programs have open for writing");
     command.add_flag("--dry-run", options.dry_run, "Only show what would be done");
+    options.writers.add_restore_options(command);
     command.add_flag("--json", options.as_json, "Print JSON at the end");
     command.add_flag("--json-lines", options.as_lines,
                      "Print a JSON object a line, as things happen");

@@ -17,6 +17,7 @@
 #include "cli/patient_signals.h"
 #include "cli/restore_report.h"
 #include "cli/restore_source.h"
+#include "cli/share_writers.h"
 #include "fuse/control_protocol.h"
 #include "fuse/registry.h"
 #include "fuse/result_json.h"
@@ -30,6 +31,7 @@ using nlohmann::json;
 struct JobOptions {
     std::string job;
     std::optional<std::string> share;
+    WriterChoice writers;
     bool as_json = false;
     bool as_lines = false;
 };
@@ -212,6 +214,18 @@ Result<ExitCode> run_status(const JobOptions& options) {
 
 // --- resume, undo, forget -----------------------------------------------------------------------
 
+// What the writers of the job's files are told: going back is a restore of what was there before.
+JobSpec writers_spec(const RestoreJob& job, bool undo) {
+    JobSpec spec = job.spec.value_or(JobSpec());
+    // Their paths are in records of their own.
+    spec.components.clear();
+    for (const auto& component : job.components) spec.components.push_back(component.spec);
+    if (!undo) return spec;
+    spec.kind = JobKind::kUndo;
+    if (!job.runs.empty()) spec.token = job.runs.front().before;
+    return spec;
+}
+
 Result<ExitCode> run_again(const JobOptions& options, bool undo) {
     UMBRA_ASSIGN(const FoundJob found, find_job(options));
     if (!found.share.mounted && found.uid != 0)
@@ -231,9 +245,14 @@ Result<ExitCode> run_again(const JobOptions& options, bool undo) {
     DaemonJobStore store(seen.share);
     ShareRoots roots(seen.share.root());
     JobRunner runner(store, roots, run);
+    const auto go_on = [&] { return undo ? runner.undo(options.job) : runner.resume(options.job); };
+    bool failed_after = false;
     UMBRA_ASSIGN(const JobOutcome outcome,
-                 undo ? runner.undo(options.job) : runner.resume(options.job));
-    return report.finish(outcome);
+                 restore_with_writers(seen.share, writers_spec(job, undo),
+                                      shown_root_of(found.share, job.spec), options.writers, go_on,
+                                      failed_after));
+    const ExitCode code = report.finish(outcome);
+    return code == ExitCode::kDone && failed_after ? ExitCode::kFailed : code;
 }
 
 Result<ExitCode> run_forget(const JobOptions& options) {
@@ -283,6 +302,7 @@ void add_restore_job_commands(CLI::App& restore, Runner& chosen) {
             restore, undo ? "undo" : "resume",
             undo ? "Put back what a job has changed" : "Go on with a job that was interrupted",
             options);
+        options->writers.add_restore_options(*again);
         again->add_flag("--json", options->as_json, "Print JSON at the end");
         again->add_flag("--json-lines", options->as_lines,
                         "Print a JSON object a line, as things happen");

@@ -5,11 +5,12 @@
 #include <optional>
 #include <string>
 
-#include "cli/ask_share.h"
 #include "cli/command.h"
 #include "cli/hold_expiry.h"
 #include "cli/output.h"
+#include "cli/share_writers.h"
 #include "fuse/control_protocol.h"
+#include "fuse/registry.h"
 
 namespace umbra {
 
@@ -22,6 +23,7 @@ struct CreateCommandOptions {
     std::optional<std::string> label;
     std::optional<std::string> hold;
     HoldExpiry expiry;
+    WriterChoice writers;
     bool as_json = false;
 };
 
@@ -31,8 +33,13 @@ Result<ExitCode> run_create(const CreateCommandOptions& options) {
     if (options.hold) parameters["hold"] = *options.hold;
     UMBRA_ASSIGN(const auto expires, options.expiry.resolve(std::time(nullptr)));
     if (expires) parameters["expires"] = *expires;
+    UMBRA_ASSIGN(SharePath found, resolve_share(Registry(), options.share));
+    ShareCaller share(std::move(found));
+    UMBRA_ASSIGN(std::vector<WriterDefinition> writers, chosen_writers(share, options.writers));
     UMBRA_ASSIGN(const json snapshot,
-                 ask_share(options.share, control_method::kSnapshotCreate, parameters));
+                 writers.empty() ? share.call(control_method::kSnapshotCreate, parameters)
+                                 : create_with_writers(share, std::move(writers),
+                                                       options.writers.allow_failed, parameters));
     if (options.as_json) {
         print_json(snapshot);
     } else {
@@ -53,6 +60,7 @@ void add_snapshot_create_command(CLI::App& parent, Runner& chosen) {
     command->add_option("--hold", options->hold, "Forbid deleting it, for this reason")
         ->type_name("REASON");
     options->expiry.add_options(*command);
+    options->writers.add_snapshot_options(*command);
     command->add_flag("--json", options->as_json, "Print JSON");
     command->callback([options, &chosen] { chosen = [options] { return run_create(*options); }; });
 }

@@ -37,7 +37,22 @@ std::uint64_t total_requests(const json& requests) {
     return total;
 }
 
-void print_one(const json& status) {
+std::string restarted(std::uint64_t times) {
+    if (times == 0) return "";
+    return times == 1 ? ", restarted once" : fmt::format(", restarted {} times", times);
+}
+
+// The newest event, for those who may see events: "" where there is none.
+Result<std::string> last_event(const std::string& share) {
+    UMBRA_ASSIGN(const json events, ask_share(share, control_method::kEvents));
+    if (!events.is_array() || events.empty()) return std::string();
+    const json& event = events.back();
+    return fmt::format("{}: {} {}: {}", local_time(text_in(event, "time")),
+                       event.value("number", 0), text_in(event, "name"),
+                       printable(text_in(event, "message")));
+}
+
+void print_one(const json& status, const std::string& event) {
     const auto show = [](const char* name, const std::string& value) {
         print_line(fmt::format("{:<12} {}", name, value));
     };
@@ -45,9 +60,12 @@ void print_one(const json& status) {
     show("uuid", text_in(status, "uuid"));
     if (status.value("mounted", false)) {
         show("mounted",
-             fmt::format("at {} since {}, process {}", printable(path_in(status, "mountpoint")),
-                         local_time(text_in(status, "mounted_since")), status.value("pid", 0)));
+             fmt::format("at {} since {}, process {}{}", printable(path_in(status, "mountpoint")),
+                         local_time(text_in(status, "mounted_since")), status.value("pid", 0),
+                         restarted(status.value("restarts", std::uint64_t{0}))));
         show("options", text_in(status, "options"));
+        show("clients",
+             fmt::format("{} of the control socket", status.value("clients", std::uint64_t{0})));
         const json requests = status.value("requests", json());
         if (requests.is_object()) {
             show("requests", fmt::format("{}, {} nodes known", total_requests(requests),
@@ -64,6 +82,7 @@ void print_one(const json& status) {
          fmt::format("{}; when full: {}", used_and_limit(status.value("space", json::object())),
                      text_in(status, "on_full")));
     show("filled", fill_in(status.value("space", json::object())));
+    if (!event.empty()) show("last event", event);
 }
 
 void print_all(const std::vector<json>& all) {
@@ -107,7 +126,7 @@ Result<ExitCode> run_status(const StatusOptions& options) {
     if (options.as_json) {
         print_json(status);
     } else {
-        print_one(status);
+        print_one(status, last_event(options.share).value_or(""));
     }
     return ExitCode::kDone;
 }

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "cli/command.h"
+#include "cli/share_or_all.h"
 #include "fuse/registry.h"
 #include "fuse/share_access.h"
 
@@ -10,20 +11,20 @@ namespace umbra {
 
 namespace {
 
-Result<ExitCode> run_umount(const std::string& share) {
-    UMBRA_TRY(unmount_share(Registry(), share));
-    return ExitCode::kDone;
+Result<ExitCode> run_umount(const ShareOrAll& options) {
+    return for_each_share(
+        options, [](const std::string& share) { return unmount_share(Registry(), share); });
 }
 
 }  // namespace
 
 void add_umount_command(CLI::App& parent, Runner& chosen) {
-    auto share = std::make_shared<std::string>();
+    auto which = std::make_shared<ShareOrAll>();
     CLI::App* command =
         parent.add_subcommand("umount", "Unmount a share; its files stay in its folder");
     command->footer(kExitStatusHelp);
-    command->add_option("SHARE", *share, "The share, or any path in it")->required();
-    command->callback([share, &chosen] { chosen = [share] { return run_umount(*share); }; });
+    add_share_or_all(*command, *which);
+    command->callback([which, &chosen] { chosen = [which] { return run_umount(*which); }; });
 }
 
 }  // namespace umbra

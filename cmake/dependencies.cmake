@@ -39,6 +39,9 @@ target_link_libraries(umbra_snapstore_dependencies INTERFACE
     PkgConfig::ROCKSDB PkgConfig::XXHASH PkgConfig::ZSTD PkgConfig::TOMLPLUSPLUS roaring::roaring
     spdlog::spdlog fmt::fmt Threads::Threads)
 
+add_library(umbra_restore_dependencies INTERFACE)
+target_link_libraries(umbra_restore_dependencies INTERFACE nlohmann_json::nlohmann_json)
+
 add_library(umbra_fuse_dependencies INTERFACE)
 target_link_libraries(umbra_fuse_dependencies INTERFACE PkgConfig::FUSE3
     nlohmann_json::nlohmann_json)

@@ -86,7 +86,9 @@ function(umbra_add_fuzz_targets folder)
         target_link_options(${name} PRIVATE -fsanitize=fuzzer)
     endforeach()
     target_sources(umbra-fuzz-log PRIVATE ${folder}/catalog.cpp)
+    umbra_link(umbra-fuzz-script PRIVATE umbra_restore)
     target_sources(umbra-fuzz-control PRIVATE
-        fuse/control_protocol.cpp fuse/job_methods.cpp fuse/result_json.cpp fuse/volume_methods.cpp)
+        fuse/control_protocol.cpp fuse/job_methods.cpp fuse/result_json.cpp fuse/volume_methods.cpp
+        fuse/writer_methods.cpp)
     umbra_link(umbra-fuzz-control PRIVATE umbra_fuse_dependencies)
 endfunction()

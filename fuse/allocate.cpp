@@ -20,37 +20,41 @@ LiveTree::After keep_times(const FileHandle& handle) {
 
 void fallocate(Request& request, fuse_ino_t /*node*/, int mode, off_t offset, off_t length,
                fuse_file_info* info) {
-    FileHandle& handle = *reinterpret_cast<FileHandle*>(info->fh);
-    OpenFile* file = handle.live();
+    FileHandle* handle = request.open_file(info);
+    OpenFile* file = handle ? handle->live() : nullptr;
     if (file == nullptr) return request.error(EBADF);
     request.done_or_error(request.context().live().allocate(
         *file, mode, static_cast<std::uint64_t>(offset), static_cast<std::uint64_t>(length),
-        request.caller(), keep_times(handle)));
+        request.caller(), keep_times(*handle)));
 }
 
 void copy_file_range(Request& request, fuse_ino_t /*in_node*/, off_t in_offset,
                      fuse_file_info* in_info, fuse_ino_t /*out_node*/, off_t out_offset,
                      fuse_file_info* out_info, std::size_t length, int /*flags*/) {
-    OpenFile* in = reinterpret_cast<FileHandle*>(in_info->fh)->live();
-    OpenFile* out = reinterpret_cast<FileHandle*>(out_info->fh)->live();
+    FileHandle* from = request.open_file(in_info);
+    FileHandle* to = request.open_file(out_info);
+    if (from == nullptr || to == nullptr) return request.error(EBADF);
+    OpenFile* in = from->live();
+    OpenFile* out = to->live();
     if (out == nullptr) return request.error(EBADF);
     if (in == nullptr)
         return request.error(EXDEV);  // the kernel then copies by reading and writing
     const auto copied = request.context().live().copy_range(
         *in, static_cast<std::uint64_t>(in_offset), *out, static_cast<std::uint64_t>(out_offset),
-        length, request.caller(), keep_times(*reinterpret_cast<FileHandle*>(out_info->fh)));
+        length, request.caller(), keep_times(*to));
     if (!copied) return request.error(copied.error());
     request.written(*copied);
 }
 
 void lseek(Request& request, fuse_ino_t /*node*/, off_t offset, int whence, fuse_file_info* info) {
-    FileHandle& handle = *reinterpret_cast<FileHandle*>(info->fh);
+    FileHandle* handle = request.open_file(info);
+    if (handle == nullptr) return request.error(EBADF);
     // Holes may be filled by pages that the kernel still keeps: without an answer it takes
     // everything for data, which is always right.
     if (request.context().options().writeback) return request.never_again();
-    if (handle.past()) return snapshot_view::lseek(request, handle, offset, whence);
+    if (handle->past()) return snapshot_view::lseek(request, *handle, offset, whence);
     // Nobody else uses the descriptor's own position, so it does not matter where this leaves it.
-    const off_t position = ::lseek(handle.live()->fd.get(), offset, whence);
+    const off_t position = ::lseek(handle->live()->fd.get(), offset, whence);
     if (position < 0) return request.error(errno);
     request.position(position);
 }

@@ -18,6 +18,10 @@ class ConnectionGuard {
     // Starts a small process that writes to `abort_switch` (KernelMount::abort_switch) once the
     // calling thread has ended: call it from the daemon's main thread, after the mount.
     static Result<ConnectionGuard> start(UniqueFd abort_switch);
+    // One that this process started before exec(2), by release()'s number.
+    static ConnectionGuard adopt(pid_t process) { return ConnectionGuard(process); }
+    // It goes on; nobody ends it.
+    pid_t release() { return std::exchange(process_, -1); }
     ConnectionGuard(ConnectionGuard&& other) noexcept
         : process_(std::exchange(other.process_, -1)) {}
     ConnectionGuard& operator=(ConnectionGuard&&) = delete;

@@ -36,6 +36,13 @@ inline constexpr const char* kSettings = "settings";
 inline constexpr const char* kSettingsChange = "settings.change";
 inline constexpr const char* kStorageResize = "storage.resize";
 inline constexpr const char* kStorageScrub = "storage.scrub";
+inline constexpr const char* kSnapshotWriters = "snapshot.writers";
+inline constexpr const char* kWriters = "writers";
+inline constexpr const char* kWriterRead = "writers.read";
+inline constexpr const char* kWriterAdd = "writers.add";
+inline constexpr const char* kWriterRemove = "writers.remove";
+inline constexpr const char* kWriterReport = "writers.report";
+inline constexpr const char* kWriterDocuments = "writers.documents";
 inline constexpr const char* kRestoreCreate = "restore.create";
 inline constexpr const char* kRestoreBegin = "restore.begin";
 inline constexpr const char* kRestoreEnd = "restore.end";
@@ -46,6 +53,7 @@ inline constexpr const char* kRestoreForget = "restore.forget";
 inline constexpr const char* kRestoreSync = "restore.sync";
 inline constexpr const char* kRestoreUntouched = "restore.untouched";
 inline constexpr const char* kRestoreChanged = "restore.changed";
+inline constexpr const char* kRestart = "restart";
 inline constexpr const char* kShutdown = "shutdown";
 }  // namespace control_method
 

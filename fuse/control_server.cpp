@@ -93,10 +93,28 @@ class ControlServer::Shared {
           acceptor_([this] { accept_all(); }) {}
 
     ~Shared() {
+        if (!listener_.valid()) return;
+        ::unlink(path_.c_str());
+        stop();
+    }
+
+    UniqueFd leave() {
+        stop();
+        return std::move(listener_);
+    }
+
+    std::size_t connections() const {
+        const std::lock_guard lock(mutex_);
+        return static_cast<std::size_t>(
+            std::count_if(connections_.begin(), connections_.end(),
+                          [](const auto& one) { return !one.finished; }));
+    }
+
+   private:
+    void stop() {
         const std::uint64_t one = 1;
         (void)!::write(stop_.get(), &one, sizeof one);
         acceptor_.join();
-        ::unlink(path_.c_str());
         {
             const std::lock_guard lock(mutex_);
             stopping_ = true;
@@ -106,7 +124,6 @@ class ControlServer::Shared {
         for (auto& connection : connections_) connection.thread.join();
     }
 
-   private:
     struct Connection {
         UniqueFd socket;
         uid_t uid = 0;
@@ -224,11 +241,11 @@ class ControlServer::Shared {
     }
 
     const std::string path_;
-    const UniqueFd listener_;
+    UniqueFd listener_;
     const UniqueFd stop_;
     const ControlHandler handler_;
     const ControlLimits limits_;
-    std::mutex mutex_;
+    mutable std::mutex mutex_;
     bool stopping_ = false;              // guarded by mutex_
     std::list<Connection> connections_;  // guarded by mutex_; only the acceptor adds and removes
     std::thread acceptor_;               // last: it uses all above
@@ -240,9 +257,20 @@ ControlServer::~ControlServer() = default;
 Result<std::unique_ptr<ControlServer>> ControlServer::start(const std::string& path,
                                                             ControlHandler handler,
                                                             const ControlLimits& limits) {
+    UMBRA_ASSIGN(UniqueFd listener, listen_at(path));
+    return resume(path, std::move(listener), std::move(handler), limits);
+}
+
+UniqueFd ControlServer::leave() { return shared_->leave(); }
+
+std::size_t ControlServer::connections() const { return shared_->connections(); }
+
+Result<std::unique_ptr<ControlServer>> ControlServer::resume(const std::string& path,
+                                                             UniqueFd listener,
+                                                             ControlHandler handler,
+                                                             const ControlLimits& limits) {
     UniqueFd stop(::eventfd(0, EFD_CLOEXEC));
     if (!stop.valid()) return errno_error(errno, "cannot make an event descriptor");
-    UMBRA_ASSIGN(UniqueFd listener, listen_at(path));
     return std::unique_ptr<ControlServer>(new ControlServer(std::make_unique<Shared>(
         path, std::move(listener), std::move(stop), std::move(handler), limits)));
 }

@@ -13,6 +13,7 @@
 
 #include "fuse/control_protocol.h"
 #include "snapstore/result.h"
+#include "snapstore/unique_fd.h"
 
 namespace umbra {
 
@@ -46,8 +47,19 @@ class ControlServer {
                                                         ControlHandler handler,
                                                         const ControlLimits& limits = {});
 
+    // Goes on with a socket that leave() of a predecessor gave.
+    static Result<std::unique_ptr<ControlServer>> resume(const std::string& path, UniqueFd socket,
+                                                         ControlHandler handler,
+                                                         const ControlLimits& limits = {});
+
     // Takes no more requests, waits for those being answered, removes the socket.
     ~ControlServer();
+
+    // The same, but the socket stays: who connects waits for a successor.
+    UniqueFd leave();
+
+    // Connections that there are.
+    std::size_t connections() const;
 
    private:
     class Shared;

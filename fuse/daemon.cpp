@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/magic.h>
 #include <poll.h>
 #include <signal.h>
 #include <spdlog/sinks/stdout_sinks.h>
@@ -11,6 +12,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,16 +21,21 @@
 #include <cstdlib>
 #include <ctime>
 #include <memory>
+#include <optional>
+#include <utility>
 
 #include "fuse/connection_guard.h"
 #include "fuse/daemon_channel.h"
 #include "fuse/daemon_methods.h"
 #include "fuse/event_sink.h"
+#include "fuse/hand_over.h"
 #include "fuse/mount_session.h"
 #include "fuse/mount_table.h"
+#include "fuse/service_manager.h"
 #include "fuse/share_path.h"
 #include "fuse/signal_watcher.h"
 #include "snapstore/event_log.h"
+#include "snapstore/folder_below.h"
 #include "snapstore/unique_fd.h"
 
 namespace umbra {
@@ -37,6 +44,8 @@ namespace {
 
 constexpr rlim_t kWantedDescriptors = 1 << 20;
 constexpr int kRetryMilliseconds = 500;
+// For the diff area, or another host's hand in between, when the users of a mount wait already.
+constexpr std::chrono::seconds kRestartPatience{60};
 
 // Each of these makes serving better and none is needed for it.
 void prepare_process() {
@@ -134,16 +143,6 @@ Result<void> check_diff_area_stays_visible(const VolumeIdentity& identity,
             identity.diff_area, options.mountpoint));
 }
 
-MountOptions session_options(const DaemonOptions& options) {
-    MountOptions mount;
-    mount.mountpoint = options.mountpoint;
-    mount.read_only = options.read_only;
-    mount.writeback = options.writeback;
-    mount.debug = options.debug;
-    mount.extra_options = options.extra_options;
-    return mount;
-}
-
 MountedShare describe(const Volume& volume, const DaemonOptions& options) {
     return {volume.identity().uuid,
             options.share,
@@ -160,16 +159,46 @@ struct Presence {
     std::unique_ptr<ControlServer> server;
 };
 
+// Makes it known, or goes on with what a predecessor has made known.
 Result<std::unique_ptr<Presence>> appear(const Registry& registry, const MountedShare& mounted,
-                                         DaemonMethods& methods) {
+                                         DaemonMethods& methods, HandOver* predecessor) {
+    const auto answer = [&methods](const ControlRequest& request, const PeerIdentity& peer) {
+        return methods.call(request, peer);
+    };
+    const std::string socket = registry.socket_path(mounted.uuid);
+    if (predecessor != nullptr) {
+        auto presence = std::make_unique<Presence>(Presence{
+            registry.adopt(mounted.uuid, std::move(predecessor->registry_entry)), nullptr});
+        UMBRA_ASSIGN(presence->server,
+                     ControlServer::resume(socket, std::move(predecessor->socket), answer));
+        return presence;
+    }
     UMBRA_ASSIGN(RegistryEntry entry, registry.publish(mounted));
     auto presence = std::make_unique<Presence>(Presence{std::move(entry), nullptr});
-    UMBRA_ASSIGN(presence->server, ControlServer::start(registry.socket_path(mounted.uuid),
-                                                        [&methods](const ControlRequest& request,
-                                                                   const PeerIdentity& peer) {
-                                                            return methods.call(request, peer);
-                                                        }));
+    UMBRA_ASSIGN(presence->server, ControlServer::start(socket, answer));
     return presence;
+}
+
+Result<std::unique_ptr<MountSession>> show(Volume& volume, const DaemonOptions& options,
+                                           HandOver* predecessor) {
+    if (predecessor == nullptr) return MountSession::mount(volume, mount_options(options));
+    return MountSession::resume(volume, mount_options(options), std::move(predecessor->mount));
+}
+
+Result<ConnectionGuard> guarded(const MountSession& session, HandOver* predecessor) {
+    if (predecessor == nullptr) return ConnectionGuard::start(session.abort_switch());
+    return ConnectionGuard::adopt(std::exchange(predecessor->guard, -1));
+}
+
+// Is a request to the mount answered? Waits for the answer.
+bool mount_answers(const MountSession& session, const std::string& mountpoint) {
+    const auto served = [&] { return session.request_counts()["statfs"]; };
+    const std::uint64_t before = served();
+    struct statfs status {};
+    const bool answered = ::statfs(mountpoint.c_str(), &status) == 0;
+    // Something else is mounted over it: nothing is known, so nothing bad.
+    if (answered && status.f_type != FUSE_SUPER_MAGIC) return true;
+    return answered && served() > before;
 }
 
 // SIGTERM and the like: a clean unmount if nobody uses the mount, otherwise the end of serving.
@@ -182,52 +211,146 @@ void stop_serving(const MountPoint& place, MountSession& session, int signal_num
     session.request_exit();  // also where another mount namespace still has it
 }
 
-Result<void> serve(Volume& volume, const DaemonOptions& options, const Registry& registry,
-                   const DaemonReport& report, SignalWatcher& signals) {
-    UMBRA_ASSIGN(std::unique_ptr<MountSession> session,
-                 MountSession::mount(volume, session_options(options)));
-    UMBRA_ASSIGN(const ConnectionGuard guard, ConnectionGuard::start(session->abort_switch()));
+// Serves until the mount has ended, or returns what a successor needs to go on.
+Result<std::optional<HandOver>> serve(Volume& volume, const DaemonOptions& options,
+                                      const Registry& registry, const DaemonReport& report,
+                                      SignalWatcher& signals, HandOver* predecessor) {
+    ServiceManager manager;
+    UMBRA_ASSIGN(std::unique_ptr<MountSession> session, show(volume, options, predecessor));
+    UMBRA_ASSIGN(ConnectionGuard guard, guarded(*session, predecessor));
     UMBRA_ASSIGN(const MountPoint place, MountPoint::of(options.mountpoint));
 
-    const MountedShare mounted = describe(volume, options);
-    DaemonMethods methods(volume, *session, mounted, place);
-    UMBRA_ASSIGN(const std::unique_ptr<Presence> presence, appear(registry, mounted, methods));
+    const std::uint64_t restarts = predecessor == nullptr ? 0 : predecessor->restarts;
+    const MountedShare mounted =
+        predecessor == nullptr ? describe(volume, options) : predecessor->mounted;
+    DaemonMethods methods(volume, *session, mounted, place, options, restarts);
+    UMBRA_ASSIGN(const std::unique_ptr<Presence> presence,
+                 appear(registry, mounted, methods, predecessor));
+    methods.count_clients([&server = *presence->server] { return server.connections(); });
     signals.watch([&](int number) { stop_serving(place, *session, number); });
     spdlog::info("serving {} at {}", options.share, options.mountpoint);
     if (report.ready) report.ready();
+    manager.ready(fmt::format("serving {} at {}", options.share, options.mountpoint));
+    manager.start_watchdog(
+        [&session = *session, &options] { return mount_answers(session, options.mountpoint); });
 
     auto served = session->run();
+    const bool goes_on = served && *served == MountSession::Ended::kAskedToLeave;
+    goes_on ? manager.reloading() : manager.stopping();
+    manager.stop_watchdog();
+    std::optional<HandOver> successor;
+    UniqueFd socket;
+    // These may wait for the mount, which still answers.
+    if (goes_on) socket = presence->server->leave();
     signals.stop();
     // Callers of the socket may wait for requests of theirs to the mount, which only its end
     // answers.
     methods.session_ends();
+    if (goes_on) {
+        auto left = session->leave();
+        auto folder = volume.live().open_directory(volume.live().root());
+        if (left && folder) {
+            successor.emplace();
+            successor->options = options;
+            successor->mounted = mounted;
+            successor->registry_directory = registry.directory();
+            successor->foreground = report.foreground;
+            successor->guard = guard.release();
+            successor->restarts = restarts + 1;
+            successor->folder = std::move(*folder);
+            successor->registry_entry = std::move(presence->entry).release();
+            successor->socket = std::move(socket);
+            successor->mount = std::move(*left);
+        }
+    }
     session.reset();
     presence->server.reset();
+    if (!served) return forward_error(served);
+    return successor;
+}
+
+// One life: from opening the volume to closing it.
+Result<std::optional<HandOver>> live(const DaemonOptions& options, const Registry& registry,
+                                     const DaemonReport& report, HandOver* predecessor) {
+    UMBRA_ASSIGN(SignalWatcher signals, SignalWatcher::block());
+    prepare_process();
+    // The share's path leads to the mount, which waits to be served.
+    std::optional<FolderBelow> below;
+    if (predecessor != nullptr) below.emplace(options.share, predecessor->folder.get());
+    EventSink sink(options.share);
+    UMBRA_ASSIGN(std::unique_ptr<Volume> volume, open_volume(options, report, signals, sink));
+    below.reset();
+    sink.follow(volume.get());
+    // Somebody else serves the share now: end, as on a signal.
+    volume->set_lost_hook([] { ::kill(::getpid(), SIGTERM); });
+    UMBRA_TRY(check_diff_area_stays_visible(volume->identity(), options));
+    if (predecessor != nullptr && volume->identity().uuid != predecessor->mounted.uuid) {
+        return error_of(ErrorKind::kRefused, ESTALE,
+                        fmt::format("'{}' holds another volume than before", options.share));
+    }
+    auto served = serve(*volume, options, registry, report, signals, predecessor);
+    sink.follow(nullptr);
+    volume.reset();
+    if (served && !*served) {
+        spdlog::info("{} is unmounted and its volume closed", options.share);
+    }
     return served;
+}
+
+// Lives, and lives on as another program as often as it is asked to.
+Result<void> live_on(const DaemonOptions& options, const Registry& registry,
+                     const DaemonReport& report, std::optional<HandOver> predecessor) {
+    DaemonOptions current = options;
+    for (;;) {
+        UMBRA_ASSIGN(std::optional<HandOver> successor,
+                     live(current, registry, report, predecessor ? &*predecessor : nullptr));
+        if (!successor) return {};
+        spdlog::info("restarting the daemon of {}", current.share);
+        NotHandedOver stayed = become_successor(std::move(*successor));
+        spdlog::error("{}: going on as the same program", stayed.reason.text());
+        predecessor = std::move(stayed.state);
+        current = predecessor->options;
+    }
 }
 
 }  // namespace
 
 Result<void> run_daemon(const DaemonOptions& options, const Registry& registry,
                         const DaemonReport& report) {
-    UMBRA_ASSIGN(SignalWatcher signals, SignalWatcher::block());
-    prepare_process();
-    EventSink sink(options.share);
-    UMBRA_ASSIGN(std::unique_ptr<Volume> volume, open_volume(options, report, signals, sink));
-    sink.follow(volume.get());
-    // Somebody else serves the share now: end, as on a signal.
-    volume->set_lost_hook([] { ::kill(::getpid(), SIGTERM); });
-    UMBRA_TRY(check_diff_area_stays_visible(volume->identity(), options));
-    auto served = serve(*volume, options, registry, report, signals);
-    sink.follow(nullptr);
-    volume.reset();
-    if (served) spdlog::info("{} is unmounted and its volume closed", options.share);
-    return served;
+    return live_on(options, registry, report, std::nullopt);
+}
+
+Result<void> go_on(int hand_over) {
+    auto state = take_hand_over(hand_over);
+    if (!state) {
+        spdlog::set_default_logger(spdlog::syslog_logger_mt("umbra", "umbra", LOG_PID, LOG_DAEMON));
+        spdlog::error("{}", state.error().text());
+        return forward_error(state);
+    }
+    spdlog::set_default_logger(
+        state->foreground ? spdlog::stderr_logger_mt("umbra")
+                          : spdlog::syslog_logger_mt("umbra", "umbra", LOG_PID, LOG_DAEMON));
+    const Registry registry(state->registry_directory);
+    DaemonOptions options = state->options;
+    options.wait = kRestartPatience;
+    DaemonReport report;
+    report.foreground = state->foreground;
+    auto done = live_on(options, registry, report, std::move(*state));
+    if (!done) spdlog::error("{}", done.error().text());
+    return done;
+}
+
+Result<void> check_hand_over(int hand_over) {
+    UMBRA_ASSIGN(const HandOver state, take_hand_over(hand_over));
+    return MountSession::check_agreement(mount_options(state.options), state.mount.init_request,
+                                         state.mount.init_reply);
 }
 
 Result<void> run_in_foreground(const DaemonOptions& options, const Registry& registry) {
     spdlog::set_default_logger(spdlog::stderr_logger_mt("umbra"));
-    return run_daemon(options, registry, {});
+    DaemonReport report;
+    report.foreground = true;
+    return run_daemon(options, registry, report);
 }
 
 namespace {

@@ -17,6 +17,7 @@ namespace umbra {
 struct DaemonReport {
     std::function<void(const Event&)> event;  // from any thread
     std::function<void()> ready;  // the mount exists and is about to answer, the socket listens
+    bool foreground = false;      // logs to stderr
     int abandoned_fd = -1;        // a pipe's writing end: nobody waits any more once it has POLLERR
 };
 
@@ -28,6 +29,13 @@ Result<void> run_daemon(const DaemonOptions& options, const Registry& registry,
 
 // The same, logging to stderr.
 Result<void> run_in_foreground(const DaemonOptions& options, const Registry& registry);
+
+// Goes on with what a predecessor has handed over (fuse/hand_over.h), as run_daemon does. It logs
+// its error itself.
+Result<void> go_on(int hand_over);
+
+// Would go_on() go on with it? Changes nothing.
+Result<void> check_hand_over(int hand_over);
 
 // Forks a daemon that logs to syslog; returns its process id when its mount answers. Its error is
 // ours, and then nothing of it is left. `announce` gets what happens meanwhile.

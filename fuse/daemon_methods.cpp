@@ -6,12 +6,15 @@
 
 #include <algorithm>
 #include <mutex>
+#include <vector>
 
 #include "fuse/caller_policy.h"
+#include "fuse/hand_over.h"
 #include "fuse/mount_session.h"
 #include "fuse/mount_table.h"
 #include "fuse/result_json.h"
 #include "fuse/volume_methods.h"
+#include "snapstore/job_journal.h"
 
 namespace umbra {
 
@@ -59,6 +62,7 @@ Result<json> DaemonMethods::call(const ControlRequest& request, const PeerIdenti
     }
     if (request.method == control_method::kStatus) return status();
     if (request.method == control_method::kShutdown) return shutdown();
+    if (request.method == control_method::kRestart) return restart();
     MethodCaller caller{peer.uid, peer.pid, sees_everything(peer, share_owner), {}};
     if (!sees_everything(peer, share_owner)) {
         caller.may_see = [&](const std::string& token, const std::string& path) {
@@ -81,11 +85,34 @@ Result<json> DaemonMethods::status() {
         status["requests"] = session_->request_counts();
         status["known_nodes"] = session_->known_nodes();
     }
+    status["restarts"] = restarts_;
+    if (clients_) status["clients"] = clients_();
     return status;
 }
 
 Result<json> DaemonMethods::shutdown() {
     UMBRA_TRY(place_.unmount());
+    return json::object();
+}
+
+void DaemonMethods::count_clients(std::function<std::size_t()> clients) {
+    const std::unique_lock lock(mutex_);
+    clients_ = std::move(clients);
+}
+
+Result<json> DaemonMethods::restart() {
+    UMBRA_ASSIGN(const std::vector<JobInfo> jobs, volume_.jobs().list());
+    if (std::any_of(jobs.begin(), jobs.end(), [](const JobInfo& job) { return job.running; })) {
+        return error_of(ErrorKind::kRefused, EBUSY,
+                        "a restore job is running, which the restart would interrupt: wait for its "
+                        "end ('umbra restore list' shows it)");
+    }
+    const std::shared_lock lock(mutex_);
+    if (session_ == nullptr) {
+        return error_of(ErrorKind::kSystem, ESHUTDOWN, "the share is being unmounted");
+    }
+    UMBRA_TRY(check_successor(options_, session_->init_request(), session_->init_reply()));
+    session_->request_leave();
     return json::object();
 }
 

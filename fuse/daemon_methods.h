@@ -2,12 +2,15 @@
 // rest from the volume.
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <shared_mutex>
 #include <string>
 
 #include "fuse/control_protocol.h"
 #include "fuse/control_server.h"
+#include "fuse/daemon_options.h"
 #include "fuse/registry.h"
 #include "snapstore/result.h"
 #include "snapstore/volume.h"
@@ -36,11 +39,17 @@ class MountPoint {
 // Thread-safe.
 class DaemonMethods {
    public:
-    DaemonMethods(Volume& volume, MountSession& session, MountedShare mounted, MountPoint place)
+    DaemonMethods(Volume& volume, MountSession& session, MountedShare mounted, MountPoint place,
+                  DaemonOptions options, std::uint64_t restarts)
         : volume_(volume),
           session_(&session),
           mounted_(std::move(mounted)),
-          place_(std::move(place)) {}
+          place_(std::move(place)),
+          options_(std::move(options)),
+          restarts_(restarts) {}
+
+    // Tells how many are connected to the control socket.
+    void count_clients(std::function<std::size_t()> clients);
 
     Result<nlohmann::json> call(const ControlRequest& request, const PeerIdentity& peer);
 
@@ -50,6 +59,7 @@ class DaemonMethods {
    private:
     Result<nlohmann::json> status();
     Result<nlohmann::json> shutdown();
+    Result<nlohmann::json> restart();
     Result<uid_t> owner() const;
 
     Volume& volume_;
@@ -57,6 +67,9 @@ class DaemonMethods {
     MountSession* session_;  // guarded by mutex_
     const MountedShare mounted_;
     const MountPoint place_;
+    const DaemonOptions options_;
+    const std::uint64_t restarts_;
+    std::function<std::size_t()> clients_;  // guarded by mutex_
 };
 
 }  // namespace umbra

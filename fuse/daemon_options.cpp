@@ -20,9 +20,9 @@ constexpr std::array<std::string_view, 14> kKernelOptions{
     "noatime", "diratime", "nodiratime", "sync",  "async", "dirsync", "relatime"};
 
 // What fstab and mount(8) add for themselves, or what Umbra sets anyway.
-constexpr std::array<std::string_view, 9> kIgnoredOptions{
-    "defaults", "auto", "noauto", "nofail", "_netdev", "rw", "allow_other", "default_permissions",
-    "user"};
+constexpr std::array<std::string_view, 12> kIgnoredOptions{
+    "defaults", "auto",   "noauto", "nofail", "_netdev", "rw", "allow_other", "default_permissions",
+    "user",     "nouser", "users",  "loud"};
 
 template <std::size_t count>
 bool contains(const std::array<std::string_view, count>& list, std::string_view option) {
@@ -55,9 +55,24 @@ Result<std::chrono::seconds> parse_lease(std::string_view text) {
     return std::chrono::seconds(seconds);
 }
 
+Result<std::chrono::seconds> parse_wait(std::string_view text) {
+    std::int64_t seconds = -1;
+    const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), seconds);
+    if (failure != std::errc() || end != text.data() + text.size() || seconds < 0 ||
+        seconds > kLongestWaitSeconds) {
+        return error_of(ErrorKind::kUsage, EINVAL,
+                        fmt::format("wait={}: give a number of seconds from 0 to {}", text,
+                                    kLongestWaitSeconds));
+    }
+    return std::chrono::seconds(seconds);
+}
+
 Result<void> add_option(DaemonOptions& options, std::string_view option) {
     constexpr std::string_view kMemory = "memory=";
     constexpr std::string_view kLease = "lease=";
+    constexpr std::string_view kWait = "wait=";
+    constexpr std::string_view kComment = "comment=";
+    if (option.starts_with(kComment)) return {};
     if (option.empty() || contains(kIgnoredOptions, option) || option.starts_with("x-")) return {};
     if (option == "ro") {
         options.read_only = true;
@@ -69,6 +84,8 @@ Result<void> add_option(DaemonOptions& options, std::string_view option) {
         UMBRA_ASSIGN(options.memory_bytes, parse_memory(option.substr(kMemory.size())));
     } else if (option.starts_with(kLease)) {
         UMBRA_ASSIGN(options.lease, parse_lease(option.substr(kLease.size())));
+    } else if (option.starts_with(kWait)) {
+        UMBRA_ASSIGN(options.wait, parse_wait(option.substr(kWait.size())));
     } else if (contains(kKernelOptions, option)) {
         // These are the kernel's defaults; libfuse knows no names for them.
         const bool is_default = option == "atime" || option == "diratime" || option == "relatime";

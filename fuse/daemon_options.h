@@ -12,6 +12,8 @@
 
 namespace umbra {
 
+inline constexpr std::int64_t kLongestWaitSeconds = 7 * 24 * 3600;
+
 struct DaemonOptions {
     std::string share;  // absolute, without symbolic links, as plan_mount returns them
     std::string mountpoint;

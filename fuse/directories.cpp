@@ -14,15 +14,18 @@ namespace {
 
 Result<std::unique_ptr<DirectoryReader>> open_reader(const Request& request, NodeId node) {
     MountContext& context = request.context();
-    if (node.is_snapshots_directory()) return snapshots_directory::open_directory(context);
-    if (node.in_snapshot()) return snapshot_view::open_directory(context, node);
-    const bool with_snapshots =
-        node.is_root() && context.reconnections().take(fuse_req_ctx(request.raw())->pid);
-    return open_live_directory(context, node, with_snapshots);
+    if (node.in_snapshot()) return snapshot_view::open_directory(request, node);
+    const bool live = !node.is_snapshots_directory();
+    const bool with_snapshots = live &&
+                                (node.is_root() || context.volume().view_settings().everywhere) &&
+                                context.reconnections().take(fuse_req_ctx(request.raw())->pid);
+    if (with_snapshots) return open_live_directory(context, node, with_snapshots);
+    return open_directory_reader(context, node);
 }
 
-DirectoryReader& reader_of(const fuse_file_info* info) {
-    return *reinterpret_cast<DirectoryReader*>(info->fh);
+// Null: it could not be opened anew after a restart of the daemon.
+DirectoryReader* reader_of(const Request& request, const fuse_file_info* info) {
+    return request.context().open_directories().find(info->fh);
 }
 
 // The reply to a readdir or readdirplus as it grows.
@@ -118,24 +121,31 @@ Result<void> fill(Listing& listing, DirectoryReader& reader, off_t offset, bool 
 
 void list(Request& request, NodeId node, std::size_t size, off_t offset, fuse_file_info* info,
           bool plus) {
+    DirectoryReader* reader = reader_of(request, info);
+    if (reader == nullptr) return request.error(ESTALE);
     Listing listing(request, node, size);
-    const auto filled = fill(listing, reader_of(info), offset, plus);
+    const auto filled = fill(listing, *reader, offset, plus);
     if (!filled) return request.error(filled.error());
     listing.reply();
 }
 
 }  // namespace
 
+Result<std::unique_ptr<DirectoryReader>> open_directory_reader(MountContext& context, NodeId node) {
+    if (node.is_snapshots_directory()) return snapshots_directory::open_directory(context, node);
+    if (node.in_snapshot()) return snapshot_view::open_directory(context, node);
+    return open_live_directory(context, node, false);
+}
+
 void opendir(Request& request, fuse_ino_t node, fuse_file_info* info) {
     MountContext& context = request.context();
     auto reader = open_reader(request, NodeId(node));
     if (!reader) return request.error(reader.error());
-    info->fh = reinterpret_cast<std::uintptr_t>(reader->get());
     info->cache_readdir = (*reader)->cacheable();
     info->keep_cache = info->cache_readdir;
-    DirectoryReader* kept = reader->get();
-    context.open_directories().add(std::move(*reader));
-    if (!request.opened_directory(*info)) context.open_directories().close(kept);
+    info->fh = context.open_directories().add(NodeId(node), std::move(*reader));
+    const std::uint64_t number = info->fh;
+    if (!request.opened_directory(*info)) context.open_directories().close(number);
 }
 
 void readdir(Request& request, fuse_ino_t node, std::size_t size, off_t offset,
@@ -149,12 +159,14 @@ void readdirplus(Request& request, fuse_ino_t node, std::size_t size, off_t offs
 }
 
 void releasedir(Request& request, fuse_ino_t /*node*/, fuse_file_info* info) {
-    request.context().open_directories().close(&reader_of(info));
+    request.context().open_directories().close(info->fh);
     request.done();
 }
 
 void fsyncdir(Request& request, fuse_ino_t /*node*/, int /*data_only*/, fuse_file_info* info) {
-    request.done_or_error(reader_of(info).synchronize());
+    DirectoryReader* reader = reader_of(request, info);
+    if (reader == nullptr) return request.error(ESTALE);
+    request.done_or_error(reader->synchronize());
 }
 
 }  // namespace umbra::operations

@@ -8,6 +8,7 @@
 
 #include <mutex>
 
+#include "snapstore/folder_below.h"
 #include "snapstore/unique_fd.h"
 #include "snapstore/volume_config.h"
 #include "snapstore/volume_files.h"
@@ -35,7 +36,10 @@ void log_event(const Event& event) {
 
 std::string configured_command(const std::string& share) {
     const std::string path = share + "/" + kControlDirectoryName;
-    const UniqueFd directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
+    constexpr int kFlags = O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW;
+    const int below = FolderBelow::of(share);
+    const UniqueFd directory(below >= 0 ? ::openat(below, kControlDirectoryName, kFlags)
+                                        : ::open(path.c_str(), kFlags));
     if (!directory.valid()) return {};
     const auto text = read_small_file(directory.get(), kVolumeFileName);
     if (!text) return {};

@@ -57,12 +57,14 @@ void flush(Request& request, fuse_ino_t /*node*/, fuse_file_info* /*info*/) {
 }
 
 void release(Request& request, fuse_ino_t /*node*/, fuse_file_info* info) {
-    request.context().open_files().close(reinterpret_cast<FileHandle*>(info->fh));
+    request.context().open_files().close(info->fh);
     request.done();
 }
 
 void fsync(Request& request, fuse_ino_t /*node*/, int data_only, fuse_file_info* info) {
-    OpenFile* file = reinterpret_cast<FileHandle*>(info->fh)->live();
+    FileHandle* handle = request.open_file(info);
+    if (handle == nullptr) return request.error(EBADF);
+    OpenFile* file = handle->live();
     if (file == nullptr) return request.done();  // snapshots are durable
     if (request.context().from_flush(request)) return request.done();
     request.done_or_error(request.context().live().synchronize(*file, data_only != 0));

@@ -32,8 +32,13 @@ class KeptTimes {
         ::futimens(fd, times);  // cannot fail on a file just written, but for a damaged filesystem
     }
 
+    struct timespec modification() const {
+        const std::lock_guard lock(mutex_);
+        return modification_;
+    }
+
    private:
-    std::mutex mutex_;
+    mutable std::mutex mutex_;
     struct timespec modification_;
 };
 

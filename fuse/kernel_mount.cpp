@@ -130,6 +130,13 @@ Result<KernelMount> KernelMount::attach(const MountOptions& options, const std::
     return mount;
 }
 
+KernelMount KernelMount::known(std::string mountpoint, std::string device_number) {
+    KernelMount mount;
+    mount.mountpoint_ = std::move(mountpoint);
+    mount.device_number_ = std::move(device_number);
+    return mount;
+}
+
 bool KernelMount::on_top() const {
     const auto table = read_mount_table();
     if (!table) return false;

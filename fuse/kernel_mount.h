@@ -16,6 +16,11 @@ class KernelMount {
     static Result<KernelMount> attach(const MountOptions& options, const std::string& source,
                                       bool read_only);
 
+    // One that was attached by another process.
+    static KernelMount known(std::string mountpoint, std::string device_number);
+    const std::string& mountpoint() const { return mountpoint_; }
+    const std::string& device_number() const { return device_number_; }
+
     // /dev/fuse, connected to this mount. Taken once.
     UniqueFd take_device() { return std::move(device_); }
 

@@ -95,11 +95,13 @@ class RemovedDirectory final : public DirectoryReader {
     bool cacheable() const override { return false; }
 };
 
-// The root with .snapshots before everything else.
-class RootWithSnapshots final : public DirectoryReader {
+// A folder with .snapshots before everything else.
+class WithSnapshots final : public DirectoryReader {
    public:
-    RootWithSnapshots(MountContext& context, std::unique_ptr<DirectoryReader> rest)
-        : context_(context), rest_(std::move(rest)) {}
+    WithSnapshots(MountContext& context, NodeId folder, std::unique_ptr<DirectoryReader> rest)
+        : context_(context),
+          snapshots_(snapshots_directory::of_folder(folder)),
+          rest_(std::move(rest)) {}
 
     Result<void> seek(off_t position) override {
         at_snapshots_ = position == 0;
@@ -108,8 +110,7 @@ class RootWithSnapshots final : public DirectoryReader {
 
     Result<const DirectoryItem*> current() override {
         if (!at_snapshots_) return rest_->current();
-        item_ = DirectoryItem{kSnapshotsDirectoryName,
-                              context_.numbering().shown_inode(NodeId::snapshots_directory()),
+        item_ = DirectoryItem{kSnapshotsDirectoryName, context_.numbering().shown_inode(snapshots_),
                               DT_DIR, kBehindSnapshots};
         return &item_;
     }
@@ -120,7 +121,8 @@ class RootWithSnapshots final : public DirectoryReader {
     }
 
     Result<NodeEntry> entry_of(const DirectoryItem& item) override {
-        return at_snapshots_ ? snapshots_directory::own_entry(context_) : rest_->entry_of(item);
+        return at_snapshots_ ? snapshots_directory::own_entry(context_, snapshots_)
+                             : rest_->entry_of(item);
     }
 
     Result<void> synchronize() override { return rest_->synchronize(); }
@@ -131,6 +133,7 @@ class RootWithSnapshots final : public DirectoryReader {
     static constexpr off_t kBehindSnapshots = 0x7fff'5eed'5eed'5eed;
 
     MountContext& context_;
+    const NodeId snapshots_;
     const std::unique_ptr<DirectoryReader> rest_;
     bool at_snapshots_ = true;
     DirectoryItem item_;
@@ -147,7 +150,9 @@ Result<std::unique_ptr<DirectoryReader>> open_live_directory(MountContext& conte
     }
     if (!fd) return forward_error(fd);
     auto directory = std::make_unique<LiveDirectory>(context, node, object, std::move(*fd));
-    if (with_snapshots) return std::make_unique<RootWithSnapshots>(context, std::move(directory));
+    if (with_snapshots) {
+        return std::make_unique<WithSnapshots>(context, node, std::move(directory));
+    }
     return directory;
 }
 

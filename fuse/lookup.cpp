@@ -29,15 +29,21 @@ Result<Entry> look(MountContext& context, NodeId node, ObjectId directory, std::
 void lookup(Request& request, fuse_ino_t parent, const char* name) {
     MountContext& context = request.context();
     const NodeId directory(parent);
-    if (directory.is_snapshots_directory()) return snapshots_directory::lookup(request, name);
+    if (directory.is_snapshots_directory())
+        return snapshots_directory::lookup(request, directory, name);
     if (directory.in_snapshot()) return snapshot_view::lookup(request, directory, name);
     if (directory.is_root() && std::strcmp(name, kSnapshotsDirectoryName) == 0) {
-        return snapshots_directory::lookup_self(request);
+        return snapshots_directory::lookup_self(request, directory);
     }
 
     const auto object = context.live_object(directory);
     if (!object) return request.error(object.error());
     const auto found = look(context, directory, *object, name);
+    if (!found && found.error().code == ENOENT && std::strcmp(name, kSnapshotsDirectoryName) == 0) {
+        // Not remembered as absent: the setting may change.
+        if (!context.volume().view_settings().everywhere) return request.error(ENOENT);
+        return snapshots_directory::lookup_self(request, directory);
+    }
     if (!found) {
         return found.error().code == ENOENT ? request.absent() : request.error(found.error());
     }

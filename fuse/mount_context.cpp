@@ -1,5 +1,7 @@
 #include "fuse/mount_context.h"
 
+#include <sys/stat.h>
+
 #include <utility>
 
 namespace umbra {
@@ -17,6 +19,10 @@ Result<ObjectId> MountContext::live_object(NodeId node) const {
 
 Epoch MountContext::epoch_of(NodeId node) const {
     const Catalog& catalog = volume_.catalog();
+    if (node.is_view()) {
+        const auto view = view_nodes_.find(node);
+        return view && catalog.exists(view->epoch) ? view->epoch : 0;
+    }
     return epoch_of_snapshot_number(node.snapshot_number(), catalog.last_epoch(),
                                     [&](Epoch epoch) { return catalog.exists(epoch); });
 }
@@ -24,6 +30,11 @@ Epoch MountContext::epoch_of(NodeId node) const {
 Result<PastObject> MountContext::past_object(NodeId node) const {
     const Epoch epoch = epoch_of(node);
     if (epoch == 0) return errno_only(ESTALE);
+    if (node.is_view()) {
+        const auto view = view_nodes_.find(node);
+        if (!view) return errno_only(ESTALE);
+        return PastObject{epoch, view->id};
+    }
     if (numbering_.is_any_root(node)) return PastObject{epoch, volume_.live().root()};
     const std::uint64_t inode = numbering_.inode_of(node);
     if (const auto known = nodes_.find(node)) {
@@ -41,7 +52,19 @@ Result<NodeEntry> MountContext::live_entry(const Entry& entry) const {
 
 Result<NodeEntry> MountContext::past_entry(Epoch epoch, const PastEntry& entry) const {
     UMBRA_ASSIGN(const NodeId node, numbering_.past(epoch, entry.id.inode));
-    return NodeEntry{node, entry.id.generation, shown_past(node, entry.status)};
+    NodeEntry found{node, entry.id.generation, shown_past(node, entry.status)};
+    // With and-now each look-up is asked about: permissions of today may have changed.
+    if (volume_.view_settings().and_now) found.entry_seconds = 0;
+    return found;
+}
+
+Result<NodeEntry> MountContext::past_entry_in(NodeId directory, Epoch epoch,
+                                              const PastEntry& entry) {
+    UMBRA_ASSIGN(NodeEntry found, past_entry(epoch, entry));
+    if (!S_ISDIR(entry.status.st_mode)) return found;
+    if (!directory.is_view() && !directory.is_folder_snapshots()) return found;
+    found.node = view_nodes_.node_of({epoch, entry.id, directory});
+    return found;
 }
 
 struct stat MountContext::shown_live(NodeId node, struct stat status) const {
@@ -52,6 +75,12 @@ struct stat MountContext::shown_live(NodeId node, struct stat status) const {
 
 struct stat MountContext::shown_past(NodeId node, struct stat status) const {
     status.st_ino = numbering_.shown_inode(node);
+    if (!node.is_view()) return status;
+    // The same number wherever it is found.
+    const auto view = view_nodes_.find(node);
+    if (!view) return status;
+    if (const auto place = numbering_.past(view->epoch, view->id.inode))
+        status.st_ino = numbering_.shown_inode(*place);
     return status;
 }
 

@@ -19,6 +19,7 @@
 #include "fuse/reply.h"
 #include "fuse/request_counters.h"
 #include "fuse/task_thread.h"
+#include "fuse/view_nodes.h"
 #include "snapstore/volume.h"
 
 namespace umbra {
@@ -41,6 +42,7 @@ class MountContext {
     const MountOptions& options() const { return options_; }
     const NodeNumbering& numbering() const { return numbering_; }
     NodeTable& nodes() { return nodes_; }
+    ViewNodes& view_nodes() { return view_nodes_; }
     OpenFiles& open_files() { return open_files_; }
     OpenDirectories& open_directories() { return open_directories_; }
     RequestCounters& counters() { return counters_; }
@@ -72,6 +74,8 @@ class MountContext {
     // --- from what the store found to what the kernel is to know ---------------------------------
     Result<NodeEntry> live_entry(const Entry& entry) const;
     Result<NodeEntry> past_entry(Epoch epoch, const PastEntry& entry) const;
+    // The same for what was found in this directory of a snapshot, or in a folder's .snapshots.
+    Result<NodeEntry> past_entry_in(NodeId directory, Epoch epoch, const PastEntry& entry);
     // As a live object is to be shown: link count 0 while it waits in limbo.
     struct stat shown_live(NodeId node, struct stat status) const;
     struct stat shown_past(NodeId node, struct stat status) const;
@@ -85,6 +89,7 @@ class MountContext {
     const MountOptions options_;
     const NodeNumbering numbering_;
     NodeTable nodes_;
+    ViewNodes view_nodes_{[this](NodeId node) { return nodes_.find(node).has_value(); }};
     OpenFiles open_files_;
     OpenDirectories open_directories_;
     RequestCounters counters_;

@@ -9,14 +9,19 @@
 // tree and never walks through the mount.
 #pragma once
 
+#include <sys/stat.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "snapstore/object_id.h"
 #include "snapstore/result.h"
+#include "snapstore/unique_fd.h"
 #include "snapstore/volume.h"
 
 namespace umbra {
@@ -33,6 +38,42 @@ struct MountOptions {
     std::vector<std::string> extra_options;
 };
 
+// All that a successor of this process needs to serve a mount on: descriptors are inherited over
+// exec(2), the rest is what only memory had. Everything has been answered; requests wait in the
+// kernel.
+struct MountState {
+    UniqueFd device;  // connected; keeps the mount alive as long as it is open
+    std::string mountpoint;
+    std::string device_number;
+    std::string init_request, init_reply;  // what kernel and daemon have agreed upon
+
+    struct File {
+        std::uint64_t number = 0;
+        std::uint64_t node = 0;
+        Epoch epoch = 0;  // 0: live
+        ObjectId id;
+        UniqueFd fd;  // invalid where only records are left of a file of a snapshot
+        int flags = 0;
+        std::uint64_t size = 0;  // of a snapshot's file
+        std::optional<struct timespec> kept_time;
+    };
+    struct Directory {
+        std::uint64_t number = 0;
+        std::uint64_t node = 0;
+    };
+    struct Node {
+        std::uint64_t node = 0, parent = 0, references = 0;
+        std::uint32_t generation = 0;
+        bool unlinked = false;
+        std::unique_ptr<struct stat> removed_directory;  // mostly none
+        UniqueFd removed_file;
+    };
+    std::vector<File> files;
+    std::vector<Directory> directories;
+    std::vector<Node> nodes;
+    std::uint64_t next_file = 1, next_directory = 1;
+};
+
 class MountSession {
    public:
     // Mounts and sets the volume's flush and snapshot hooks. When it returns without an error the
@@ -42,14 +83,36 @@ class MountSession {
     // that does not fit into a node id (EOVERFLOW).
     static Result<std::unique_ptr<MountSession>> mount(Volume& volume, const MountOptions& options);
 
-    // Takes the hooks back, unmounts (lazily when busy) if it is still mounted. Not while run()
-    // runs.
+    // Serves a mount on that another process, or this one, has left by leave(). Errors: EPROTO when
+    // this program would have agreed upon something else with the kernel.
+    static Result<std::unique_ptr<MountSession>> resume(Volume& volume, const MountOptions& options,
+                                                        MountState state);
+
+    // Would resume() agree with what was agreed upon, for this mount as it is? To be asked before
+    // leave(), of the program that is to go on.
+    static Result<void> check_agreement(const MountOptions& options,
+                                        const std::string& init_request,
+                                        const std::string& init_reply);
+
+    // Takes the hooks back, unmounts (lazily when busy) if it is still mounted, unless it was left.
+    // Not while run() runs.
     ~MountSession();
 
+    enum class Ended { kUnmounted, kAskedToLeave };
     // Serves until the filesystem is unmounted or request_exit() was called; then unmounts, lets
-    // queued snapshot work finish, and returns. Call it once. The error is that of the session
-    // loop.
-    Result<void> run();
+    // queued snapshot work finish, and returns. Or until request_leave() was called: then it goes
+    // on serving until leave() or the destructor is called. The error is that of serving.
+    Result<Ended> run();
+
+    // Makes run() return. From any thread.
+    void request_leave();
+    // After run() returned kAskedToLeave, and when nobody but the kernel asks anything of the
+    // volume any more: answers what is under way, and gives the mount out of hand.
+    Result<MountState> leave();
+
+    // What kernel and daemon have agreed upon.
+    const std::string& init_request() const;
+    const std::string& init_reply() const;
 
     // Makes run() return: unmounts; where that is refused because files are in use, hands over what
     // the kernel has not written yet, detaches the mount and cuts its users off (they get

@@ -38,7 +38,7 @@ std::vector<MountTableEntry> parse_mount_table(std::string_view text) {
         while (fields >> field && field != "-") {
         }
         if (!(fields >> type)) continue;
-        table.push_back({device, unescape(mountpoint), type});
+        table.push_back({device, unescape(mountpoint), type, unescape(root)});
     }
     return table;
 }

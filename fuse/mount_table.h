@@ -14,6 +14,7 @@ struct MountTableEntry {
     std::string device;      // "major:minor": the mounted filesystem's own
     std::string mountpoint;  // absolute, unescaped
     std::string type;        // for example "fuse.umbra"
+    std::string root{};      // what of the filesystem is seen there: "/" all of it
 };
 
 // In the order of mounting as the kernel lists it: of two entries at one place the later one is on

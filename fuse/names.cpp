@@ -14,6 +14,14 @@ bool is_snapshots_name(NodeId directory, const char* name) {
     return directory.is_root() && std::strcmp(name, kSnapshotsDirectoryName) == 0;
 }
 
+// Is it the .snapshots that a folder shows where it has nothing of that name?
+bool shows_snapshots(MountContext& context, ObjectId directory, const char* name) {
+    if (std::strcmp(name, kSnapshotsDirectoryName) != 0) return false;
+    if (!context.volume().view_settings().everywhere) return false;
+    const auto real = context.live().lookup(directory, name);
+    return !real && real.error().code == ENOENT;
+}
+
 // The directory to change, once it is sure that it and the name are fit for a change.
 Result<ObjectId> directory_to_change(MountContext& context, NodeId directory, const char* name) {
     if (const int code = check_name(name)) return errno_only(code);
@@ -47,7 +55,9 @@ void mknod(Request& request, fuse_ino_t parent, const char* name, mode_t mode, d
 
 void mkdir(Request& request, fuse_ino_t parent, const char* name, mode_t mode) {
     MountContext& context = request.context();
-    if (NodeId(parent).is_snapshots_directory()) return snapshots_directory::mkdir(request, name);
+    if (NodeId(parent).is_snapshots_directory()) {
+        return snapshots_directory::mkdir(request, NodeId(parent), name);
+    }
     const auto directory = directory_to_change(context, NodeId(parent), name);
     if (!directory) return request.error(directory.error());
     reply_with_new(request, NodeId(parent),
@@ -86,10 +96,13 @@ void unlink(Request& request, fuse_ino_t parent, const char* name) {
 
 void rmdir(Request& request, fuse_ino_t parent, const char* name) {
     MountContext& context = request.context();
-    if (NodeId(parent).is_snapshots_directory()) return snapshots_directory::rmdir(request, name);
+    if (NodeId(parent).is_snapshots_directory()) {
+        return snapshots_directory::rmdir(request, NodeId(parent), name);
+    }
     if (is_snapshots_name(NodeId(parent), name)) return request.error(EBUSY);
     const auto directory = directory_to_change(context, NodeId(parent), name);
     if (!directory) return request.error(directory.error());
+    if (shows_snapshots(context, *directory, name)) return request.error(EBUSY);
     auto removed = context.live().remove_directory(*directory, name);
     if (removed) context.note_removed(std::move(*removed));
     request.done_or_error(removed);
@@ -109,6 +122,10 @@ void rename(Request& request, fuse_ino_t parent, const char* name, fuse_ino_t ne
     if (!directory) return request.error(directory.error());
     const auto new_directory = directory_to_change(context, NodeId(new_parent), new_name);
     if (!new_directory) return request.error(new_directory.error());
+    if (shows_snapshots(context, *directory, name) ||
+        shows_snapshots(context, *new_directory, new_name)) {
+        return request.error(EBUSY);
+    }
     auto replaced = context.live().rename(*directory, name, *new_directory, new_name, flags);
     if (replaced && *replaced) context.note_removed(std::move(**replaced));
     request.done_or_error(replaced);

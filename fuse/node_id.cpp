@@ -57,7 +57,8 @@ ino_t NodeNumbering::shown_inode(NodeId node) const {
 }
 
 bool NodeNumbering::is_any_root(NodeId node) const {
-    return node.is_root() || (node.in_snapshot() && inode_of(node) == root_inode_);
+    return node.is_root() ||
+           (node.in_snapshot() && !node.is_view() && inode_of(node) == root_inode_);
 }
 
 }  // namespace umbra

@@ -90,4 +90,31 @@ std::size_t NodeTable::size() const {
     return count;
 }
 
+void NodeTable::each(const std::function<void(const Known&)>& look) const {
+    for (const Shard& shard : shards_) {
+        const std::lock_guard lock(shard.mutex);
+        for (const auto& [node, record] : shard.records) {
+            Known known{node, NodeId(record.parent), record.references, record.generation,
+                        record.unlinked};
+            const auto directory = shard.removed_directories.find(node);
+            if (directory != shard.removed_directories.end())
+                known.removed_directory = &directory->second;
+            const auto file = shard.removed_files.find(node);
+            if (file != shard.removed_files.end()) known.removed_file = file->second.get();
+            look(known);
+        }
+    }
+}
+
+void NodeTable::adopt(const Known& known) {
+    Shard& shard = shard_of(known.node);
+    const std::lock_guard lock(shard.mutex);
+    shard.records.insert_or_assign(known.node, Record{known.parent.value(), known.references,
+                                                      known.generation, known.unlinked});
+    if (known.removed_directory != nullptr)
+        shard.removed_directories.insert_or_assign(known.node, *known.removed_directory);
+    if (known.removed_file >= 0)
+        shard.removed_files.insert_or_assign(known.node, UniqueFd(known.removed_file));
+}
+
 }  // namespace umbra

@@ -10,6 +10,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <unordered_map>
@@ -55,6 +56,20 @@ class NodeTable {
     void keep_removed_file(NodeId node, std::uint32_t generation, UniqueFd fd);
 
     std::size_t size() const;
+
+    // --- to and from another process. Both while nobody else calls anything ----------------------
+    struct Known {
+        NodeId node;
+        NodeId parent;
+        std::uint64_t references = 0;
+        std::uint32_t generation = 0;
+        bool unlinked = false;
+        const struct stat* removed_directory = nullptr;
+        int removed_file = -1;  // a descriptor, lent
+    };
+    void each(const std::function<void(const Known&)>& look) const;
+    // `known.removed_file` is taken over.
+    void adopt(const Known& known);
 
    private:
     struct Record {

@@ -35,6 +35,17 @@ void Notifications::snapshot_changed(const Snapshot& snapshot, bool created) {
     });
 }
 
+void Notifications::view_changed(const std::vector<Snapshot>& snapshots) {
+    thread_.add([this, snapshots] {
+        for (const auto& snapshot : snapshots) {
+            fuse_session* session = session_;
+            if (session == nullptr) return;
+            drop_name(session, snapshot.token);
+            if (!snapshot.label.empty()) drop_name(session, snapshot.label);
+        }
+    });
+}
+
 void Notifications::attributes_changed(NodeId node) {
     thread_.add([this, node] { forget_attributes(node); });
 }

@@ -8,6 +8,7 @@
 #include <fuse3/fuse_lowlevel.h>
 
 #include <atomic>
+#include <vector>
 
 #include "fuse/node_id.h"
 #include "fuse/task_thread.h"
@@ -23,8 +24,13 @@ class Notifications {
     // After it has returned nothing more is sent.
     void disconnect();
 
+    // All has been sent.
+    bool idle() const { return thread_.idle(); }
+
     // .snapshots has one entry more or less.
     void snapshot_changed(const Snapshot& snapshot, bool created);
+    // What the kernel knows below these snapshots is to be asked for again.
+    void view_changed(const std::vector<Snapshot>& snapshots);
     // The kernel's copy of the attributes is outdated.
     void attributes_changed(NodeId node);
     // The same at once, before a request that changed them is answered: the kernel needs no lock

@@ -22,21 +22,58 @@ std::shared_ptr<KeptTimes> times_of(const OpenFile& file) {
 
 }  // namespace
 
-FileHandle* OpenFiles::add(FileHandle handle, bool keep_times) {
+std::uint64_t OpenFiles::add(FileHandle handle, bool keep_times) {
     auto kept = std::make_shared<FileHandle>(std::move(handle));
-    FileHandle* result = kept.get();
     if (keep_times && kept->live()) kept->times = times_of(*kept->live());
-    Shard& shard = shard_of(result->node);
-    const std::lock_guard lock(shard.mutex);
-    const auto other = shard.handles.find(result->node);
-    if (keep_times && other != shard.handles.end() && other->second->times) {
-        kept->times = other->second->times;
-    }
-    shard.handles.emplace(result->node, std::move(kept));
-    return result;
+    const std::uint64_t number = next_number_++;
+    keep(number, std::move(kept));
+    return number;
 }
 
-void OpenFiles::close(FileHandle* handle) {
+void OpenFiles::adopt(std::uint64_t number, FileHandle handle) {
+    keep(number, std::make_shared<FileHandle>(std::move(handle)));
+}
+
+void OpenFiles::keep(std::uint64_t number, std::shared_ptr<FileHandle> kept) {
+    {
+        NumberShard& shard = shard_of(number);
+        const std::lock_guard lock(shard.mutex);
+        shard.handles.emplace(number, kept.get());
+    }
+    Shard& shard = shard_of(kept->node);
+    const std::lock_guard lock(shard.mutex);
+    const auto other = shard.handles.find(kept->node);
+    if (kept->times && other != shard.handles.end() && other->second->times) {
+        kept->times = other->second->times;
+    }
+    shard.handles.emplace(kept->node, std::move(kept));
+}
+
+FileHandle* OpenFiles::find(std::uint64_t number) const {
+    const NumberShard& shard = shard_of(number);
+    const std::lock_guard lock(shard.mutex);
+    const auto position = shard.handles.find(number);
+    return position == shard.handles.end() ? nullptr : position->second;
+}
+
+void OpenFiles::each(
+    const std::function<void(std::uint64_t number, FileHandle& handle)>& look) const {
+    for (const NumberShard& shard : numbers_) {
+        const std::lock_guard lock(shard.mutex);
+        for (const auto& [number, handle] : shard.handles) look(number, *handle);
+    }
+}
+
+void OpenFiles::close(std::uint64_t number) {
+    FileHandle* handle = nullptr;
+    {
+        NumberShard& shard = shard_of(number);
+        const std::lock_guard lock(shard.mutex);
+        const auto position = shard.handles.find(number);
+        if (position == shard.handles.end()) return;
+        handle = position->second;
+        shard.handles.erase(position);
+    }
     std::shared_ptr<FileHandle> last;  // closes the descriptor after the lock is dropped
     Shard& shard = shard_of(handle->node);
     const std::lock_guard lock(shard.mutex);

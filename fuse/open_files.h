@@ -4,7 +4,10 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstddef>
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <unordered_map>
@@ -38,10 +41,20 @@ enum class OpenedFor {
 // Every method may be called from any thread.
 class OpenFiles {
    public:
-    // Keeps the file open until close(). The pointer is what the kernel gets as its file handle.
+    // Keeps the file open until close(). The number is what the kernel gets as its file handle:
+    // never used again in the life of a mount, also when a successor of this process serves it.
     // keep_times: it shares the KeptTimes of the node's other open files.
-    FileHandle* add(FileHandle handle, bool keep_times = false);
-    void close(FileHandle* handle);
+    std::uint64_t add(FileHandle handle, bool keep_times = false);
+    void close(std::uint64_t number);
+    // Null when there is none. Good until close(), which the kernel asks for last.
+    FileHandle* find(std::uint64_t number) const;
+
+    // --- to and from another process. Both while nobody else calls anything ----------------------
+    // Puts back what each() has shown; times are shared with the node's other open files.
+    void adopt(std::uint64_t number, FileHandle handle);
+    void each(const std::function<void(std::uint64_t number, FileHandle& handle)>& look) const;
+    std::uint64_t next_number() const { return next_number_; }
+    void set_next_number(std::uint64_t number) { next_number_ = number; }
 
     // Any live file held open for this node, or null. It stays open as long as the pointer is kept.
     std::shared_ptr<FileHandle> any_of(NodeId node) const;
@@ -56,12 +69,22 @@ class OpenFiles {
         mutable std::mutex mutex;
         std::unordered_multimap<NodeId, std::shared_ptr<FileHandle>, NodeIdHash> handles;
     };
+    struct alignas(64) NumberShard {
+        mutable std::mutex mutex;
+        std::unordered_map<std::uint64_t, FileHandle*> handles;
+    };
     static constexpr std::size_t kShards = 16;
 
     Shard& shard_of(NodeId node) { return shards_[NodeIdHash{}(node) % kShards]; }
     const Shard& shard_of(NodeId node) const { return shards_[NodeIdHash{}(node) % kShards]; }
 
+    NumberShard& shard_of(std::uint64_t number) { return numbers_[number % kShards]; }
+    const NumberShard& shard_of(std::uint64_t number) const { return numbers_[number % kShards]; }
+    void keep(std::uint64_t number, std::shared_ptr<FileHandle> kept);
+
     std::array<Shard, kShards> shards_;
+    std::array<NumberShard, kShards> numbers_;
+    std::atomic<std::uint64_t> next_number_ = 1;
 };
 
 }  // namespace umbra

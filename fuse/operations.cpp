@@ -47,31 +47,8 @@ constexpr auto guarded = &Guarded<operation, handler>::call;
 #endif
 #endif
 
-// What libfuse switches on by itself and Umbra does not want is switched off again: the reasons are
-// beside each.
 void init(void* userdata, fuse_conn_info* connection) {
-    const auto& context = *static_cast<MountContext*>(userdata);
-    for (const auto wanted :
-         {FUSE_CAP_POSIX_ACL,           // the kernel checks and caches ACLs
-          FUSE_CAP_DONT_MASK,           // the umask is applied below, where default ACLs are known
-          FUSE_CAP_HANDLE_KILLPRIV_V2,  // else every write asks for security.capability first
-          FUSE_CAP_PARALLEL_DIROPS, FUSE_CAP_CACHE_SYMLINKS,
-          FUSE_CAP_SPLICE_WRITE,  // large reads go from file to kernel without a copy
-          FUSE_CAP_EXPORT_SUPPORT, FUSE_CAP_EXPLICIT_INVAL_DATA}) {
-        fuse_set_feature_flag(connection, wanted);
-    }
-    if (context.options().writeback) fuse_set_feature_flag(connection, FUSE_CAP_WRITEBACK_CACHE);
-    // All changes pass the mount, so cached data need not be checked against the modification time.
-    fuse_unset_feature_flag(connection, FUSE_CAP_AUTO_INVAL_DATA);
-    // With it every request, however small, would take the way through a pipe.
-    fuse_unset_feature_flag(connection, FUSE_CAP_SPLICE_READ);
-#ifdef UMBRA_THREAD_SANITIZER
-    // A reply comes before the requests that the kernel sends because of it. The sanitizer sees
-    // that order in read() and write(), but not in splice().
-    fuse_unset_feature_flag(connection, FUSE_CAP_SPLICE_WRITE);
-#endif
-    // Nothing here can be interrupted half-way; saves a lock shared by all requests.
-    connection->no_interrupt = 1;
+    choose_features(connection, static_cast<MountContext*>(userdata)->options());
 }
 
 fuse_lowlevel_ops make_table() {
@@ -118,6 +95,32 @@ fuse_lowlevel_ops make_table() {
 }
 
 }  // namespace
+
+// What libfuse switches on by itself and Umbra does not want is switched off again: the reasons are
+// beside each.
+void choose_features(fuse_conn_info* connection, const MountOptions& options) {
+    for (const auto wanted :
+         {FUSE_CAP_POSIX_ACL,           // the kernel checks and caches ACLs
+          FUSE_CAP_DONT_MASK,           // the umask is applied below, where default ACLs are known
+          FUSE_CAP_HANDLE_KILLPRIV_V2,  // else every write asks for security.capability first
+          FUSE_CAP_PARALLEL_DIROPS, FUSE_CAP_CACHE_SYMLINKS,
+          FUSE_CAP_SPLICE_WRITE,  // large reads go from file to kernel without a copy
+          FUSE_CAP_EXPORT_SUPPORT, FUSE_CAP_EXPLICIT_INVAL_DATA}) {
+        fuse_set_feature_flag(connection, wanted);
+    }
+    if (options.writeback) fuse_set_feature_flag(connection, FUSE_CAP_WRITEBACK_CACHE);
+    // All changes pass the mount, so cached data need not be checked against the modification time.
+    fuse_unset_feature_flag(connection, FUSE_CAP_AUTO_INVAL_DATA);
+    // With it every request, however small, would take the way through a pipe.
+    fuse_unset_feature_flag(connection, FUSE_CAP_SPLICE_READ);
+#ifdef UMBRA_THREAD_SANITIZER
+    // A reply comes before the requests that the kernel sends because of it. The sanitizer sees
+    // that order in read() and write(), but not in splice().
+    fuse_unset_feature_flag(connection, FUSE_CAP_SPLICE_WRITE);
+#endif
+    // Nothing here can be interrupted half-way; saves a lock shared by all requests.
+    connection->no_interrupt = 1;
+}
 
 const fuse_lowlevel_ops& table() {
     static const fuse_lowlevel_ops operations = make_table();

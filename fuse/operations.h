@@ -18,6 +18,9 @@ namespace umbra::operations {
 // The table for fuse_session_new: each entry counts the request and lets no exception out.
 const fuse_lowlevel_ops& table();
 
+// What is agreed upon with the kernel for a mount with these options.
+void choose_features(fuse_conn_info* connection, const MountOptions& options);
+
 // lookup.cpp
 void lookup(Request& request, fuse_ino_t parent, const char* name);
 void forget(Request& request, fuse_ino_t node, std::uint64_t count);
@@ -68,6 +71,8 @@ void readdir(Request& request, fuse_ino_t node, std::size_t size, off_t offset,
 void readdirplus(Request& request, fuse_ino_t node, std::size_t size, off_t offset,
                  fuse_file_info* info);
 void releasedir(Request& request, fuse_ino_t node, fuse_file_info* info);
+// What opendir opens.
+Result<std::unique_ptr<DirectoryReader>> open_directory_reader(MountContext& context, NodeId node);
 void fsyncdir(Request& request, fuse_ino_t node, int data_only, fuse_file_info* info);
 
 // xattr.cpp

@@ -41,27 +41,28 @@ ssize_t fetch(const fuse_bufvec& data, std::span<std::byte> buffer) {
 
 void read(Request& request, fuse_ino_t /*node*/, std::size_t size, off_t offset,
           fuse_file_info* info) {
-    FileHandle& handle = *reinterpret_cast<FileHandle*>(info->fh);
-    if (handle.past()) return snapshot_view::read(request, handle, size, offset);
-    request.context().live().before_read(*handle.live());
-    request.bytes_of_file(handle.live()->fd.get(), size, offset);
+    FileHandle* handle = request.open_file(info);
+    if (handle == nullptr) return request.error(EBADF);
+    if (handle->past()) return snapshot_view::read(request, *handle, size, offset);
+    request.context().live().before_read(*handle->live());
+    request.bytes_of_file(handle->live()->fd.get(), size, offset);
 }
 
 void write(Request& request, fuse_ino_t /*node*/, fuse_bufvec* data, off_t offset,
            fuse_file_info* info) {
-    FileHandle& handle = *reinterpret_cast<FileHandle*>(info->fh);
-    OpenFile* file = handle.live();
-    if (file == nullptr) return request.error(EBADF);
+    FileHandle* handle = request.open_file(info);
+    OpenFile* file = handle ? handle->live() : nullptr;
+    if (file == nullptr) return request.error(handle ? EROFS : EBADF);
     // Pages that the kernel writes back come from nobody in particular; it has cleared set-id bits
     // itself when they were dirtied.
     const Caller caller = info->writepage ? Caller{} : request.caller();
     // Times that the kernel keeps are put right after the write itself: it is not deferred then.
     LiveTree::Fetch fetch_data;
-    if (!info->writepage && !handle.times)
+    if (!info->writepage && !handle->times)
         fetch_data = [data](std::span<std::byte> buffer) { return fetch(*data, buffer); };
     const auto written = request.context().live().write(
         *file, static_cast<std::uint64_t>(offset), fuse_buf_size(data), caller,
-        Copy{data, offset, handle.times.get()}, fetch_data);
+        Copy{data, offset, handle->times.get()}, fetch_data);
     if (!written) return request.error(written.error());
     if (info->writepage && request.context().flushing()) DelayedAnswers::begin();
     request.written(*written);

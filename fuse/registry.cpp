@@ -166,6 +166,11 @@ Result<RegistryEntry> Registry::publish(const MountedShare& mounted) const {
     return RegistryEntry(directory_, path, std::move(entry));
 }
 
+RegistryEntry Registry::adopt(const std::string& uuid, UniqueFd entry) const {
+    return RegistryEntry(directory_, fmt::format("{}/{}{}", directory_, uuid, kEntrySuffix),
+                         std::move(entry));
+}
+
 Result<std::vector<MountedShare>> Registry::read_entries(Wanted wanted) const {
     UMBRA_ASSIGN(const std::vector<std::string> names, names_in(directory_));
     std::vector<MountedShare> found;

@@ -47,6 +47,9 @@ class RegistryEntry {
     RegistryEntry& operator=(RegistryEntry&&) = delete;
     ~RegistryEntry();
 
+    // Leaves the entry published for as long as the descriptor is open; for Registry::adopt.
+    UniqueFd release() && { return std::move(lock_); }
+
    private:
     friend class Registry;
     RegistryEntry(std::string directory, std::string path, UniqueFd lock)
@@ -70,6 +73,9 @@ class Registry {
 
     // Publishes an entry. kRefused when a living daemon has published this volume already.
     Result<RegistryEntry> publish(const MountedShare& mounted) const;
+
+    // An entry that this process published before exec(2).
+    RegistryEntry adopt(const std::string& uuid, UniqueFd entry) const;
 
     // Entries of living daemons, sorted by share. A directory that is missing is an empty one.
     Result<std::vector<MountedShare>> mounted() const;

@@ -83,16 +83,21 @@ namespace {
 
 // The page cache stays valid over opens: nothing changes the files but through the mount. Direct
 // writes to one file may run side by side: the store orders what overlaps.
-void set_open_flags(fuse_file_info& info, const FileHandle* handle) {
-    info.fh = reinterpret_cast<std::uintptr_t>(handle);
+void set_open_flags(fuse_file_info& info, std::uint64_t number) {
+    info.fh = number;
     info.keep_cache = 1;
     info.parallel_direct_writes = 1;
 }
 
 }  // namespace
 
+FileHandle* Request::open_file(const fuse_file_info* info) const {
+    return info == nullptr ? nullptr : context_->open_files().find(info->fh);
+}
+
 void Request::opened(FileHandle handle, fuse_file_info& info) {
-    FileHandle* kept = context_->open_files().add(std::move(handle), context_->options().writeback);
+    const std::uint64_t kept =
+        context_->open_files().add(std::move(handle), context_->options().writeback);
     set_open_flags(info, kept);
     answer_change([info, kept](fuse_req_t raw, MountContext& context) {
         if (fuse_reply_open(raw, &info) != 0) context.open_files().close(kept);
@@ -101,7 +106,8 @@ void Request::opened(FileHandle handle, fuse_file_info& info) {
 
 void Request::created(const NodeEntry& entry, NodeId parent, FileHandle handle,
                       fuse_file_info& info) {
-    FileHandle* kept = context_->open_files().add(std::move(handle), context_->options().writeback);
+    const std::uint64_t kept =
+        context_->open_files().add(std::move(handle), context_->options().writeback);
     set_open_flags(info, kept);
     const fuse_entry_param parameters = entry_parameters(entry);
     context_->nodes().remember(entry.node, entry.generation, parent);

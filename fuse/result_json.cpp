@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "fuse/control_protocol.h"
+#include "fuse/writer_methods.h"
 #include "snapstore/volume_config.h"
 
 namespace umbra {
@@ -51,7 +52,8 @@ json to_json(const Snapshot& snapshot) {
             {"epoch", snapshot.epoch},
             {"created", format_utc(std::int64_t{snapshot.created.tv_sec})},
             {"label", text_or_null(snapshot.label)},
-            {"holds", std::move(holds)}};
+            {"holds", std::move(holds)},
+            {"writers", writer_methods::shown_reports(snapshot.writers)}};
 }
 
 json to_json(const Version& version, const std::vector<Snapshot>& existing) {

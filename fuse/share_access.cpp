@@ -72,6 +72,7 @@ Result<ControlClient> connect_to(const Registry& registry, const MountedShare& m
 
 // How long a daemon may go on serving after the unmount before somebody else must be the reason.
 constexpr int kPatienceMilliseconds = 5000;
+constexpr int kAskAgainMicroseconds = 2000;
 
 // Has the process ended? Waits for it as long as the patience lasts.
 Result<bool> ends(const UniqueFd& process) {
@@ -184,6 +185,35 @@ Result<void> unmount_share(const Registry& registry, const std::string& path) {
     const UniqueFd process = process_of(client.daemon_pid());
     UMBRA_TRY(client.call(control_method::kShutdown));
     return wait_for_end(registry, *share->mounted, process);
+}
+
+Result<void> restart_daemon(const Registry& registry, const std::string& path) {
+    UMBRA_ASSIGN(const SharePath share, resolve_share(registry, path));
+    if (!share.mounted) {
+        return error_of(
+            ErrorKind::kNotFound, EINVAL,
+            fmt::format("'{}' is not mounted: there is no daemon to restart", share.share));
+    }
+    const auto restarts = [](const json& status) {
+        return status.value("restarts", std::uint64_t{0});
+    };
+    UMBRA_ASSIGN(ControlClient client, connect_to(registry, *share.mounted));
+    UMBRA_ASSIGN(const json before, client.call(control_method::kStatus));
+    UMBRA_TRY(client.call(control_method::kRestart));
+    // Who connects waits in the socket's queue until the successor takes him out of it.
+    for (;;) {
+        auto next = connect_to(registry, *share.mounted);
+        Result<json> status = next ? next->call(control_method::kStatus) : forward_error(next);
+        if (status && restarts(*status) > restarts(before)) return {};
+        UMBRA_ASSIGN(const auto served, served_share(registry, share.share));
+        if (!served) {
+            return error_of(ErrorKind::kSystem, ECHILD,
+                            fmt::format("the daemon of '{}' ended when it was restarted: see the "
+                                        "system log, and mount the share again",
+                                        share.share));
+        }
+        ::usleep(kAskAgainMicroseconds);
+    }
 }
 
 }  // namespace umbra

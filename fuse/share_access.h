@@ -35,4 +35,9 @@ Result<void> rebuild_index(const SharePath& share, std::function<void(const Even
 // is unmounted, but some seconds later still served to another mount namespace.
 Result<void> unmount_share(const Registry& registry, const std::string& path);
 
+// Makes the daemon of a mounted share go on as the program that is installed now; returns when that
+// answers. kNotFound when the share is not mounted; kRefused, with nothing changed, when a restore
+// runs or the program would not do.
+Result<void> restart_daemon(const Registry& registry, const std::string& path);
+
 }  // namespace umbra

@@ -19,6 +19,8 @@ void readlink(Request& request, NodeId node);
 void open(Request& request, NodeId node, fuse_file_info& info);
 void read(Request& request, const FileHandle& handle, std::size_t size, off_t offset);
 void lseek(Request& request, const FileHandle& handle, off_t offset, int whence);
+Result<std::unique_ptr<DirectoryReader>> open_directory(const Request& request, NodeId node);
+// The same for who has been let in already.
 Result<std::unique_ptr<DirectoryReader>> open_directory(MountContext& context, NodeId node);
 
 // The entry of a snapshot's root directory.

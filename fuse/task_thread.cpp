@@ -13,6 +13,11 @@ bool TaskThread::add(std::function<void()> task) {
     return true;
 }
 
+bool TaskThread::idle() const {
+    const std::lock_guard lock(mutex_);
+    return tasks_.empty() && !running_;
+}
+
 void TaskThread::stop() {
     {
         const std::lock_guard lock(mutex_);
@@ -29,9 +34,11 @@ void TaskThread::work() {
         if (tasks_.empty()) return;
         const std::function<void()> task = std::move(tasks_.front());
         tasks_.pop_front();
+        running_ = true;
         lock.unlock();
         task();
         lock.lock();
+        running_ = false;
     }
 }
 

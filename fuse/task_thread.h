@@ -21,16 +21,20 @@ class TaskThread {
     // False after stop(): the task will not run.
     bool add(std::function<void()> task);
 
+    // Nothing runs or waits to run.
+    bool idle() const;
+
     // Runs what was added before, then ends the thread.
     void stop();
 
    private:
     void work();
 
-    std::mutex mutex_;
+    mutable std::mutex mutex_;
     std::condition_variable changed_;
     std::deque<std::function<void()>> tasks_;
     std::thread thread_;
+    bool running_ = false;
     bool stopping_ = false;
 };
 

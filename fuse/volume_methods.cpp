@@ -10,6 +10,7 @@
 #include "fuse/control_protocol.h"
 #include "fuse/job_methods.h"
 #include "fuse/result_json.h"
+#include "fuse/writer_methods.h"
 #include "snapstore/volume_config.h"
 
 namespace umbra {
@@ -30,7 +31,7 @@ Result<json> status(Volume& volume, const json&, const MethodCaller&) {
     return volume_status_json(volume);
 }
 
-Result<json> create(Volume& volume, const json& parameters, const MethodCaller&) {
+Result<json> create(Volume& volume, const json& parameters, const MethodCaller& caller) {
     UMBRA_ASSIGN(const std::optional<std::string> label, optional_text(parameters, "label"));
     UMBRA_ASSIGN(const std::optional<std::string> hold, optional_text(parameters, "hold"));
     if (label) UMBRA_TRY(check_label(*label));
@@ -47,14 +48,22 @@ Result<json> create(Volume& volume, const json& parameters, const MethodCaller&)
     options.hold_expires = expires;
     options.label = label.value_or("");
     options.hold_reason = hold.value_or("");
+    UMBRA_ASSIGN(options.writers, writer_methods::reports_in(parameters));
+    // Whoever runs them is root; nobody else is believed.
+    if (!options.writers.empty() && caller.uid != 0)
+        return error_of(ErrorKind::kRefused, EPERM, "only root can say how writers stand");
     UMBRA_ASSIGN(const Snapshot snapshot, volume.create_snapshot(options));
     return to_json(snapshot);
 }
 
-Result<json> list(Volume& volume, const json&, const MethodCaller&) {
+Result<json> list(Volume& volume, const json&, const MethodCaller& caller) {
     json snapshots = json::array();
-    for (const auto& snapshot : volume.catalog().snapshots())
+    for (const auto& snapshot : volume.catalog().snapshots()) {
         snapshots.push_back(to_json(snapshot));
+        // What a writer's command said may name anything.
+        if (caller.owner) continue;
+        for (auto& writer : snapshots.back()["writers"]) writer["reason"] = nullptr;
+    }
     return snapshots;
 }
 
@@ -187,17 +196,38 @@ Result<json> events(Volume& volume, const json& parameters, const MethodCaller&)
 }
 
 Result<json> settings(Volume& volume, const json&, const MethodCaller&) {
-    return json{{"on-event", volume.event_command()}};
+    const ViewSettings view = volume.view_settings();
+    return json{{"on-event", volume.event_command()},
+                {kSnapdirSetting, snapdir_text(view)},
+                {kSnapshotAccessSetting, snapshot_access_text(view)},
+                {kShareViewMaxSetting, share_view_max_text(view)}};
+}
+
+Result<void> take_setting(const json& parameters, const char* name, ViewSettings& view,
+                          Result<void> (*set)(ViewSettings&, std::string_view)) {
+    UMBRA_ASSIGN(const std::optional<std::string> text, optional_text(parameters, name));
+    if (!text) return {};
+    return set(view, *text);
 }
 
 Result<json> change_settings(Volume& volume, const json& parameters, const MethodCaller&) {
+    UMBRA_ASSIGN(const json known, settings(volume, {}, {}));
     for (const auto& member : parameters.items()) {
-        if (member.key() == "on-event") continue;
-        return error_of(ErrorKind::kUsage, EINVAL,
-                        fmt::format("there is no setting '{}'; there is: on-event", member.key()));
+        if (known.contains(member.key())) continue;
+        std::string names;
+        for (const auto& setting : known.items())
+            names += (names.empty() ? "" : ", ") + setting.key();
+        return error_of(
+            ErrorKind::kUsage, EINVAL,
+            fmt::format("there is no setting '{}'; there are: {}", member.key(), names));
     }
+    ViewSettings view = volume.view_settings();
+    UMBRA_TRY(take_setting(parameters, kSnapdirSetting, view, set_snapdir));
+    UMBRA_TRY(take_setting(parameters, kSnapshotAccessSetting, view, set_snapshot_access));
+    UMBRA_TRY(take_setting(parameters, kShareViewMaxSetting, view, set_share_view_max));
     UMBRA_ASSIGN(const std::optional<std::string> command, optional_text(parameters, "on-event"));
     if (command) UMBRA_TRY(volume.set_event_command(*command));
+    if (view != volume.view_settings()) UMBRA_TRY(volume.set_view_settings(view));
     return settings(volume, {}, {});
 }
 
@@ -225,7 +255,7 @@ Result<json> scrub(Volume& volume, const json& parameters, const MethodCaller&) 
     return to_json(slice);
 }
 
-constexpr std::array<Method, 25> kMethods{{
+constexpr std::array<Method, 33> kMethods{{
     {control_method::kStatus, MethodAccess::kAnyone, false, status},
     {control_method::kSnapshotCreate, MethodAccess::kOwner, true, create},
     {control_method::kSnapshotList, MethodAccess::kAnyone, false, list},
@@ -243,6 +273,14 @@ constexpr std::array<Method, 25> kMethods{{
     {control_method::kSettingsChange, MethodAccess::kRoot, true, change_settings},
     {control_method::kStorageResize, MethodAccess::kOwner, true, resize},
     {control_method::kStorageScrub, MethodAccess::kOwner, false, scrub},
+    // Writers' commands are run as root.
+    {control_method::kSnapshotWriters, MethodAccess::kRoot, true, writer_methods::of_snapshot},
+    {control_method::kWriters, MethodAccess::kAnyone, false, writer_methods::list},
+    {control_method::kWriterRead, MethodAccess::kRoot, false, writer_methods::read},
+    {control_method::kWriterAdd, MethodAccess::kRoot, true, writer_methods::add},
+    {control_method::kWriterRemove, MethodAccess::kRoot, true, writer_methods::remove},
+    {control_method::kWriterReport, MethodAccess::kRoot, true, writer_methods::report},
+    {control_method::kWriterDocuments, MethodAccess::kRoot, false, writer_methods::documents},
     // Jobs belong to who made them: each looks who asks.
     {control_method::kRestoreCreate, MethodAccess::kAnyone, true, job_methods::create},
     {control_method::kRestoreBegin, MethodAccess::kAnyone, true, job_methods::begin},
@@ -254,6 +292,7 @@ constexpr std::array<Method, 25> kMethods{{
     {control_method::kRestoreSync, MethodAccess::kAnyone, true, job_methods::sync},
     {control_method::kRestoreUntouched, MethodAccess::kReader, false, job_methods::untouched},
     {control_method::kRestoreChanged, MethodAccess::kReader, false, job_methods::changed},
+    {control_method::kRestart, MethodAccess::kRoot, false, nullptr},
     {control_method::kShutdown, MethodAccess::kRoot, true, nullptr},
 }};
 

@@ -63,6 +63,9 @@ void removexattr(Request& request, fuse_ino_t node, const char* name) {
 namespace {
 
 Result<std::string> value_of(MountContext& context, NodeId node, const char* name) {
+    if (node.is_folder_snapshots() && std::strcmp(name, "system.posix_acl_access") == 0) {
+        return value_of(context, node.folder(), name);  // whoever reads the folder may read it
+    }
     if (node.is_snapshots_directory()) return errno_only(ENODATA);
     if (node.in_snapshot()) {
         UMBRA_ASSIGN(const PastObject object, context.past_object(node));

@@ -23,6 +23,8 @@ namespace {
 // docs/format.md, "catalog".
 constexpr std::uint32_t kCatalogMagic = 0x43424D55;  // "UMBC"
 constexpr std::uint8_t kCatalogVersion = 1;
+// Of a change that says how writers stood: an umbra that knows nothing of them must not drop it.
+constexpr std::uint8_t kWritersVersion = 2;
 constexpr std::size_t kCatalogHeaderSize = 16;
 constexpr std::uint64_t kRewriteAbove = 1 << 20;
 
@@ -31,7 +33,8 @@ enum class Change : std::uint8_t {
     kBeginDelete = 2,
     kFinishDelete = 3,
     kHolds = 4,
-    kState = 5
+    kState = 5,
+    kWriters = 6
 };
 
 std::uint64_t payload_checksum(std::string_view payload, std::uint64_t offset) {
@@ -48,10 +51,14 @@ std::string encode_record(const std::string& payload, std::uint64_t offset) {
            payload;
 }
 
-ByteWriter start(Change change) {
+ByteWriter start(Change change, std::uint8_t version = kCatalogVersion) {
     ByteWriter writer;
-    writer.put(kCatalogVersion).put(static_cast<std::uint8_t>(change));
+    writer.put(version).put(static_cast<std::uint8_t>(change));
     return writer;
+}
+
+bool known_version(std::uint8_t version) {
+    return version == kCatalogVersion || version == kWritersVersion;
 }
 
 void put_holds(ByteWriter& writer, const std::vector<Hold>& holds) {
@@ -77,12 +84,13 @@ std::vector<Hold> get_holds(ByteReader& reader) {
 }
 
 std::string encode_add(const Snapshot& snapshot) {
-    auto writer = start(Change::kAdd);
+    auto writer = start(Change::kAdd, snapshot.writers.empty() ? kCatalogVersion : kWritersVersion);
     writer.put(snapshot.epoch).put_text(snapshot.token);
     writer.put(static_cast<std::int64_t>(snapshot.created.tv_sec))
         .put(static_cast<std::uint32_t>(snapshot.created.tv_nsec));
     writer.put_text(snapshot.label);
     put_holds(writer, snapshot.holds);
+    if (!snapshot.writers.empty()) writer.put_text(snapshot.writers);
     return writer.take();
 }
 
@@ -151,7 +159,7 @@ Result<void> Catalog::load(std::uint64_t least_sequence) {
     std::string_view view(bytes);
     while (auto whole = record_at(view, end_)) {
         std::string payload(*whole);
-        if (payload.empty() || static_cast<std::uint8_t>(payload[0]) != kCatalogVersion)
+        if (payload.empty() || !known_version(static_cast<std::uint8_t>(payload[0])))
             return error_of(ErrorKind::kRefused, EPROTONOSUPPORT,
                             "the catalog of snapshots holds a change of a version that this umbra "
                             "does not know; use a newer umbra");
@@ -183,7 +191,8 @@ Result<void> Catalog::load(std::uint64_t least_sequence) {
 
 void Catalog::apply(const std::string& payload) {
     ByteReader reader(payload);
-    if (reader.get<std::uint8_t>() != kCatalogVersion) return;
+    const auto version = reader.get<std::uint8_t>();
+    if (!known_version(version)) return;
     auto change = static_cast<Change>(reader.get<std::uint8_t>());
     auto epoch = reader.get<Epoch>();
     ++sequence_;
@@ -196,6 +205,7 @@ void Catalog::apply(const std::string& payload) {
             snapshot.created.tv_nsec = reader.get<std::uint32_t>();
             snapshot.label = reader.get_text();
             snapshot.holds = get_holds(reader);
+            if (version >= kWritersVersion) snapshot.writers = reader.get_text();
             last_epoch_ = std::max(last_epoch_, epoch);
             last_token_ = std::max(last_token_, snapshot.token);
             snapshots_[epoch] = std::move(snapshot);
@@ -203,7 +213,7 @@ void Catalog::apply(const std::string& payload) {
         }
         case Change::kBeginDelete:
             if (auto found = snapshots_.find(epoch); found != snapshots_.end()) {
-                dead_ += 64 + found->second.label.size();
+                dead_ += 64 + found->second.label.size() + found->second.writers.size();
                 snapshots_.erase(found);
                 unfinished_.push_back(epoch);
             }
@@ -216,6 +226,12 @@ void Catalog::apply(const std::string& payload) {
             if (auto found = snapshots_.find(epoch); found != snapshots_.end())
                 found->second.holds = get_holds(reader);
             dead_ += 64;
+            break;
+        case Change::kWriters:
+            if (auto found = snapshots_.find(epoch); found != snapshots_.end()) {
+                dead_ += 64 + found->second.writers.size();
+                found->second.writers = reader.get_text();
+            }
             break;
         case Change::kState:
             last_epoch_ = std::max(last_epoch_, epoch);
@@ -367,6 +383,12 @@ Result<void> Catalog::set_holds(Epoch epoch, const std::vector<Hold>& holds) {
     writer.put(epoch);
     put_holds(writer, holds);
     return append(writer.take());
+}
+
+Result<void> Catalog::set_writers(Epoch epoch, const std::string& writers) {
+    std::unique_lock lock(mutex_);
+    if (snapshots_.count(epoch) == 0) return no_such(epoch);
+    return append(start(Change::kWriters, kWritersVersion).put(epoch).put_text(writers).take());
 }
 
 std::vector<Epoch> Catalog::unfinished_deletions() const {

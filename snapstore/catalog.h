@@ -34,6 +34,9 @@ struct Snapshot {
     struct timespec created {};  // when the cut was made
     std::string label;           // empty: none
     std::vector<Hold> holds;
+    // How applications stood at the cut, as text of who asked them (restore/writer_report.h); "":
+    // none was asked.
+    std::string writers;
 
     bool held(std::int64_t now) const;
 };
@@ -74,6 +77,7 @@ class Catalog {
     Result<void> begin_delete(Epoch epoch);
     Result<void> finish_delete(Epoch epoch);
     Result<void> set_holds(Epoch epoch, const std::vector<Hold>& holds);
+    Result<void> set_writers(Epoch epoch, const std::string& writers);
     // Deletions begun and not finished (a crash in between).
     std::vector<Epoch> unfinished_deletions() const;
     // Makes sure that no later epoch is at or below this one.

@@ -12,6 +12,7 @@
 #include <sstream>
 #include <string>
 
+#include "snapstore/folder_below.h"
 #include "snapstore/volume_files.h"
 #include "snapstore/write_whole.h"
 
@@ -128,7 +129,9 @@ void EventLog::append(Event& event) {
 }
 
 Result<void> EventLog::append_to(const std::string& share, Event& event) {
-    const UniqueFd root(::open(share.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    const int below = FolderBelow::of(share);
+    const UniqueFd root(below >= 0 ? fcntl(below, F_DUPFD_CLOEXEC, 0)
+                                   : ::open(share.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     const UniqueFd control(root.valid() ? openat(root.get(), kControlDirectoryName,
                                                  O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW)
                                         : -1);

@@ -392,6 +392,22 @@ Result<bool> Index::for_each_entry(
     return others.has_value();
 }
 
+Result<void> Index::for_each_entry_record(
+    ObjectId directory, Epoch from,
+    const std::function<void(std::string_view, const IndexedEntry&)>& visit) {
+    auto iterator = implementation_->iterator();
+    iterator->Seek(object_key_prefix(KeyKind::kEntry, directory));
+    for (; iterator->Valid(); iterator->Next()) {
+        const auto name = entry_key_name(view(iterator->key()));
+        const auto epoch = key_epoch(view(iterator->key()));
+        if (!name || !epoch || *epoch < from) continue;
+        visit(*name, decode_entry_value(*epoch, view(iterator->value())));
+    }
+    if (!iterator->status().ok())
+        return implementation_->failed(iterator->status(), "seeking entries");
+    return {};
+}
+
 namespace {
 
 // No value: a birth or a note, which do not speak of the log.

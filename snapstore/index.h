@@ -108,6 +108,12 @@ class Index {
         ObjectId directory, Epoch from,
         const std::function<void(std::string_view name, const IndexedEntry&)>& visit);
 
+    // Every record of a directory with epoch >= from: by name (kEveryOtherName first), then
+    // ascending by epoch.
+    Result<void> for_each_entry_record(
+        ObjectId directory, Epoch from,
+        const std::function<void(std::string_view name, const IndexedEntry&)>& visit);
+
     // The epoch in which an object was born, where known.
     Result<std::optional<Epoch>> birth(ObjectId object);
 

@@ -6,6 +6,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "snapstore/folder_below.h"
+
 namespace umbra {
 
 Result<LiveMount> LiveMount::open(const std::string& share) {
@@ -13,9 +15,12 @@ Result<LiveMount> LiveMount::open(const std::string& share) {
         return error_of(kind, code,
                         std::string(what) + " '" + share + "': " + Error{code, {}, {}}.text());
     };
-    UniqueFd tree(
-        static_cast<int>(syscall(SYS_open_tree, AT_FDCWD, share.c_str(),
-                                 OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW)));
+    // A predecessor's own view is as good as a new one.
+    const int below = FolderBelow::of(share);
+    UniqueFd tree(below >= 0 ? fcntl(below, F_DUPFD_CLOEXEC, 0)
+                             : static_cast<int>(syscall(
+                                   SYS_open_tree, AT_FDCWD, share.c_str(),
+                                   OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW)));
     if (!tree.valid()) {
         bool missing = errno == ENOENT || errno == ENOTDIR;
         return failed(missing ? ErrorKind::kNotFound : ErrorKind::kSystem, errno,
@@ -24,8 +29,8 @@ Result<LiveMount> LiveMount::open(const std::string& share) {
     struct mount_attr attributes {};
     attributes.attr_set = MOUNT_ATTR_NOATIME;
     attributes.attr_clr = MOUNT_ATTR__ATIME;
-    if (syscall(SYS_mount_setattr, tree.get(), "", AT_EMPTY_PATH, &attributes, sizeof attributes) !=
-        0)
+    if (below < 0 && syscall(SYS_mount_setattr, tree.get(), "", AT_EMPTY_PATH, &attributes,
+                             sizeof attributes) != 0)
         return failed(ErrorKind::kSystem, errno, "setting noatime on Umbra's own view of");
     LiveMount mount;
     mount.root.reset(openat(tree.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));

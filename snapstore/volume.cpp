@@ -378,12 +378,14 @@ Result<std::unique_ptr<Volume>> Volume::open(const OpenOptions& options,
         return error_of(ErrorKind::kNotFound, ENOENT,
                         "'" + options.share + "' is no share; make it one with 'umbra init'");
     UMBRA_ASSIGN(core->control_id, core->mount.codec.identify(core->control_directory.get()));
+    core->writers = std::make_unique<WriterFiles>(core->control_directory.get());
     UMBRA_ASSIGN(auto text, read_small_file(core->control_directory.get(), kVolumeFileName));
     UMBRA_ASSIGN(auto config,
                  parse_volume_config(
                      text, options.share + "/" + kControlDirectoryName + "/" + kVolumeFileName));
     core->identity.uuid = config.uuid;
     core->identity.on_event = config.on_event;
+    core->view_settings.store(config.view);
     core->identity.diff_area =
         config.diff_area.empty()
             ? options.share + "/" + kControlDirectoryName + "/" + kDefaultDiffAreaName
@@ -432,6 +434,7 @@ bool Volume::read_only() const { return core_->read_only; }
 LiveTree& Volume::live() { return core_->live; }
 PastTree Volume::past(Epoch snapshot) { return PastTree(*core_, snapshot); }
 History Volume::history() { return History(*core_); }
+DirectoryVersions& Volume::directory_versions() { return core_->directory_versions; }
 const Catalog& Volume::catalog() const { return *core_->catalog; }
 
 void Volume::set_flush_hook(std::function<void()> hook) {
@@ -467,6 +470,7 @@ Result<Snapshot> Volume::create_snapshot(const SnapshotOptions& options) {
 
     Snapshot snapshot;
     snapshot.label = options.label;
+    snapshot.writers = options.writers;
     if (!options.hold_reason.empty())
         snapshot.holds.push_back({options.hold_reason, options.hold_expires});
     Epoch newest_before = core_->newest.load();
@@ -499,6 +503,15 @@ Result<Snapshot> Volume::create_snapshot(const SnapshotOptions& options) {
     if (core_->snapshot_hook) core_->snapshot_hook(snapshot, true);
     return snapshot;
 }
+
+Result<Snapshot> Volume::set_writers(Epoch epoch, const std::string& writers) {
+    UMBRA_TRY(core_->check_owner());
+    std::lock_guard lock(core_->snapshot_mutex);
+    UMBRA_TRY(core_->catalog->set_writers(epoch, writers));
+    return *core_->catalog->find(epoch);
+}
+
+WriterFiles& Volume::writers() { return *core_->writers; }
 
 JobJournals& Volume::jobs() { return *core_->jobs; }
 
@@ -601,17 +614,41 @@ std::string Volume::event_command() const {
     return core_->identity.on_event;
 }
 
-Result<void> Volume::set_event_command(const std::string& command) {
-    UMBRA_TRY(check_event_command(command));
-    UMBRA_TRY(core_->check_owner());
-    const int directory = core_->control_directory.get();
-    std::lock_guard lock(core_->settings_mutex);
+namespace {
+
+// Changes what volume.toml says; settings_mutex held.
+Result<void> change_config(VolumeCore& core, const std::function<void(VolumeConfig&)>& change) {
+    UMBRA_TRY(core.check_owner());
+    const int directory = core.control_directory.get();
     UMBRA_ASSIGN(auto text, read_small_file(directory, kVolumeFileName));
     UMBRA_ASSIGN(auto config, parse_volume_config(text, kVolumeFileName));
-    config.on_event = command;
-    UMBRA_TRY(write_small_file(directory, kVolumeFileName, format_volume_config(config)));
+    change(config);
+    return write_small_file(directory, kVolumeFileName, format_volume_config(config));
+}
+
+}  // namespace
+
+Result<void> Volume::set_event_command(const std::string& command) {
+    UMBRA_TRY(check_event_command(command));
+    std::lock_guard lock(core_->settings_mutex);
+    UMBRA_TRY(change_config(*core_, [&](VolumeConfig& config) { config.on_event = command; }));
     core_->identity.on_event = command;
     return {};
+}
+
+ViewSettings Volume::view_settings() const { return core_->view_settings.load(); }
+
+Result<void> Volume::set_view_settings(const ViewSettings& settings) {
+    std::lock_guard lock(core_->settings_mutex);
+    UMBRA_TRY(change_config(*core_, [&](VolumeConfig& config) { config.view = settings; }));
+    core_->view_settings.store(settings);
+    if (core_->view_hook) core_->view_hook();
+    return {};
+}
+
+void Volume::set_view_hook(std::function<void()> hook) {
+    std::lock_guard lock(core_->settings_mutex);
+    core_->view_hook = std::move(hook);
 }
 
 Result<std::uint64_t> Volume::exclusive_bytes(Epoch snapshot) const {

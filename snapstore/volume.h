@@ -20,8 +20,12 @@
 #include "snapstore/result.h"
 #include "snapstore/scrub.h"
 #include "snapstore/size_limit.h"
+#include "snapstore/view_settings.h"
+#include "snapstore/writer_files.h"
 
 namespace umbra {
+
+class DirectoryVersions;
 
 // What happens when the diff area is full: the oldest snapshots that nothing holds go; the same,
 // and writers are slowed before; changes are refused.
@@ -106,12 +110,15 @@ class Volume {
     LiveTree& live();
     PastTree past(Epoch snapshot);
     History history();
+    // What .snapshots shows of one folder.
+    DirectoryVersions& directory_versions();
     const Catalog& catalog() const;
 
     struct SnapshotOptions {
         std::string label;        // empty: none; must be unique among existing snapshots
         std::string hold_reason;  // empty: none
         std::optional<std::int64_t> hold_expires;
+        std::string writers;  // how they stand (Snapshot::writers)
     };
     // Cuts a snapshot: calls the flush hook, raises the epoch while no change is in flight, makes
     // the live filesystem durable, then records the snapshot. Must not be called from a thread that
@@ -126,6 +133,11 @@ class Volume {
     Result<Snapshot> release(Epoch snapshot, const std::string& reason);
     // By token or label; kNotFound names what was asked for.
     Result<Snapshot> find_snapshot(const std::string& token_or_label) const;
+
+    // Replaces what a snapshot says of the writers; durable on return.
+    Result<Snapshot> set_writers(Epoch snapshot, const std::string& writers);
+    // Definitions of writers. check_owner() before anything is changed in them.
+    WriterFiles& writers();
 
     // Restore jobs. check_owner() before anything is changed in them.
     JobJournals& jobs();
@@ -145,6 +157,10 @@ class Volume {
     // The shell command for events ("": none), and its change, which is durable on return.
     std::string event_command() const;
     Result<void> set_event_command(const std::string& command);
+    // How snapshots are shown to those who browse them, and its change: durable on return, and then
+    // the view hook has been called.
+    ViewSettings view_settings() const;
+    Result<void> set_view_settings(const ViewSettings& settings);
 
     // `exact`: also counts what waits in limbo anew, which takes a look at each file there.
     Result<SpaceUse> space_use(bool exact = true) const;
@@ -189,6 +205,8 @@ class Volume {
     // Called after a snapshot was created / deleted (also by eviction), before the next one can be:
     // returns at once, takes and deletes no snapshots.
     void set_snapshot_hook(std::function<void(const Snapshot&, bool created)> hook);
+    // Called after the view settings were changed; returns at once.
+    void set_view_hook(std::function<void()> hook);
 
    private:
     explicit Volume(std::unique_ptr<VolumeCore> core);

@@ -74,6 +74,29 @@ Result<void> check_checksum(const std::string& text, const std::string& where) {
                       "away)");
 }
 
+// Defaults are left out of the file.
+Result<void> take_view_settings(ViewSettings& view, const toml::table& table,
+                                const std::string& where) {
+    const auto take = [&](const char* key, auto set) -> Result<void> {
+        if (!table.contains(key)) return {};
+        const auto text = table[key].value_exact<std::string>();
+        if (!text) return unreadable(where, std::string(key) + " is not a text");
+        if (auto taken = set(view, *text); !taken) return unreadable(where, taken.error().text());
+        return {};
+    };
+    UMBRA_TRY(take("snapdir", set_snapdir));
+    UMBRA_TRY(take("snapshot_access", set_snapshot_access));
+    return take("share_view_max", set_share_view_max);
+}
+
+void insert_view_settings(toml::table& table, const ViewSettings& view) {
+    const ViewSettings usual;
+    if (view.everywhere != usual.everywhere) table.insert("snapdir", snapdir_text(view));
+    if (view.and_now != usual.and_now) table.insert("snapshot_access", snapshot_access_text(view));
+    if (view.share_view_max != usual.share_view_max)
+        table.insert("share_view_max", share_view_max_text(view));
+}
+
 std::string format_table(const toml::table& table) {
     std::ostringstream out;
     out << table << "\n";
@@ -106,6 +129,7 @@ Result<VolumeConfig> parse_volume_config(const std::string& text, const std::str
     config.on_event = table["on_event"].value_or(std::string());
     if (auto usable = check_event_command(config.on_event); !usable)
         return unreadable(where, usable.error().text());
+    UMBRA_TRY(take_view_settings(config.view, table, where));
     return config;
 }
 
@@ -128,6 +152,7 @@ std::string format_volume_config(const VolumeConfig& config) {
     toml::table table{{"format", kVolumeFormat}, {"uuid", config.uuid}};
     if (!config.diff_area.empty()) table.insert("diff_area", config.diff_area);
     if (!config.on_event.empty()) table.insert("on_event", config.on_event);
+    insert_view_settings(table, config.view);
     return format_table(table);
 }
 

@@ -7,6 +7,7 @@
 
 #include "snapstore/result.h"
 #include "snapstore/size_limit.h"
+#include "snapstore/view_settings.h"
 #include "snapstore/volume.h"
 
 namespace umbra {
@@ -17,6 +18,7 @@ struct VolumeConfig {
     std::string uuid;
     std::string diff_area;  // absolute path; empty: the default place inside SHARE/.umbra
     std::string on_event;   // shell command that is run for every event; empty: none
+    ViewSettings view{};
 };
 
 struct AreaConfig {

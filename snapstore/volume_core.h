@@ -17,6 +17,7 @@
 #include "snapstore/catalog.h"
 #include "snapstore/deferred_writes.h"
 #include "snapstore/directory_cache.h"
+#include "snapstore/directory_versions.h"
 #include "snapstore/epoch_gate.h"
 #include "snapstore/event_log.h"
 #include "snapstore/index.h"
@@ -40,7 +41,9 @@ class VolumeCore {
     bool without_diff_area = false;  // read-only view of the live tree alone
     std::function<void(const Event&)> announce;
     mutable std::mutex settings_mutex;  // a leaf; guards identity.on_event and volume.toml
-    std::unique_ptr<EventLog> events;   // null where nothing is written
+    AtomicViewSettings view_settings;
+    std::function<void()> view_hook;   // guarded by settings_mutex
+    std::unique_ptr<EventLog> events;  // null where nothing is written
 
     bool rebuild_index = false;  // asked for
     Clock clock;
@@ -65,6 +68,7 @@ class VolumeCore {
     std::unique_ptr<Index> index;
     std::unique_ptr<Limbo> limbo;
     std::unique_ptr<ObjectStates> states;
+    std::unique_ptr<WriterFiles> writers = std::make_unique<WriterFiles>(-1);
     std::unique_ptr<JobJournals> jobs = std::make_unique<JobJournals>(-1, true);
     std::unique_ptr<DeferredWrites> deferred;  // null where nothing can be changed
 
@@ -95,6 +99,7 @@ class VolumeCore {
     AreaSpace space{*this};
     std::unique_ptr<OutsideChanges> outside;  // null where no snapshot could show any
     InodeSearch inode_search;
+    DirectoryVersions directory_versions{*this};
     LiveTree live{*this};
 
     // Puts the event into the volume's event log and announces it. May be called holding any lock.

@@ -193,10 +193,10 @@ TEST_SUITE("catalog") {
         TestCatalog catalog;
         catalog.add(1, "one");
         catalog.close();
-        // The same record with version 2 and a right checksum.
+        // The same record with version 3 and a right checksum.
         std::ifstream in(catalog.file(), std::ios::binary);
         std::string bytes((std::istreambuf_iterator<char>(in)), {});
-        bytes[16] = 2;
+        bytes[16] = 3;
         std::string payload = bytes.substr(16);
         auto sum = checksum(std::as_bytes(std::span(payload)));
         for (int i = 0; i < 8; ++i)
@@ -335,5 +335,39 @@ TEST_SUITE("catalog") {
         auto none = must(Catalog::open(-1, true));
         CHECK(none->snapshots().empty());
         CHECK(code_of(none->add(snapshot)) == EROFS);
+    }
+
+    TEST_CASE("how writers stood survives reopening, rewriting and a torn end") {
+        TestCatalog catalog;
+        catalog.add(1);
+        Snapshot with;
+        with.epoch = 2;
+        with.token = catalog->free_token(1'800'000'000);
+        with.writers = "[frozen]";
+        must(catalog->add(with));
+        CHECK(catalog->find(2)->writers == "[frozen]");
+        catalog.reopen();
+        CHECK(catalog->find(2)->writers == "[frozen]");
+        const auto size = fs::file_size(catalog.file());
+        must(catalog->set_writers(2, "[stable]"));
+        CHECK(catalog->set_writers(7, "x").error().kind == ErrorKind::kNotFound);
+        catalog.reopen();
+        CHECK(catalog->find(2)->writers == "[stable]");
+        CHECK(catalog->find(1)->writers.empty());
+        must(catalog->write_anew());
+        catalog.reopen();
+        CHECK(catalog->find(2)->writers == "[stable]");
+        CHECK(fs::file_size(catalog.file()) < 2 * size);
+        must(catalog->set_writers(2, "[torn]"));
+        catalog.close();
+        fs::resize_file(catalog.file(), fs::file_size(catalog.file()) - 1);
+        catalog.reopen();
+        CHECK(catalog->find(2)->writers == "[stable]");
+        // An umbra that knows nothing of writers refuses such a change by its version.
+        std::ifstream file(catalog.file(), std::ios::binary);
+        const std::string bytes((std::istreambuf_iterator<char>(file)), {});
+        constexpr std::size_t kHeader = 16, kVersionToToken = 1 + 1 + 8 + 4;
+        CHECK(bytes[kHeader] == 1);
+        CHECK(bytes[bytes.find(with.token) - kVersionToToken] == 2);
     }
 }

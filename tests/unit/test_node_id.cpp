@@ -68,6 +68,31 @@ TEST_SUITE("node id") {
         CHECK(numbering().past(1, node.value()).error().code == EOVERFLOW);
     }
 
+    TEST_CASE("the .snapshots of a folder, and what is found through it, are nobody else's nodes") {
+        const NodeId folder = *numbering().live(99);
+        const NodeId node = NodeId::folder_snapshots(folder);
+        CHECK(node.is_snapshots_directory());
+        CHECK(node.is_folder_snapshots());
+        CHECK(node.folder() == folder);
+        CHECK_FALSE(node.is_live());
+        CHECK_FALSE(node.in_snapshot());
+        CHECK_FALSE(NodeId::snapshots_directory().is_folder_snapshots());
+        CHECK(NodeId::snapshots_directory().folder() == NodeId::root());
+
+        // Also where its running number is the inode number of the root.
+        const NodeId view = NodeId::view(kRootInode);
+        CHECK(view.in_snapshot());
+        CHECK(view.is_view());
+        CHECK_FALSE(view.is_live());
+        CHECK_FALSE(numbering().is_any_root(view));
+        for (Epoch epoch = 1; epoch <= NodeId::kSnapshotNumbers; epoch += 999) {
+            const NodeId past = *numbering().past(epoch, 99);
+            CHECK_FALSE(past.is_view());
+            CHECK_FALSE(past.is_folder_snapshots());
+        }
+        CHECK_FALSE(numbering().past(NodeId::kSnapshotNumbers, 99)->is_view());
+    }
+
     TEST_CASE("inode numbers beyond 42 bits are refused") {
         const std::uint64_t highest = NodeId::kInodeMask - 1;
         CHECK(numbering().live(highest)->value() == highest);
@@ -91,7 +116,7 @@ TEST_SUITE("node id") {
         CHECK(tmpfs.inode_of(NodeId::root()) == 1);
     }
 
-    TEST_CASE("snapshot numbers are never 0 and come round after 2^22 - 1") {
+    TEST_CASE("snapshot numbers are never 0 and come round after 2^22 - 3") {
         const Epoch round = NodeId::kSnapshotNumbers;
         CHECK(snapshot_number_of(1) == 1);
         CHECK(snapshot_number_of(round) == round);

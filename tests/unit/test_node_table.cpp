@@ -173,7 +173,7 @@ TEST_SUITE("open files") {
         OpenFiles files;
         files.add(handle_for(NodeId(10), O_RDONLY));
         files.add(handle_for(NodeId(11), O_WRONLY));
-        FileHandle* first = files.add(handle_for(NodeId(12), O_RDWR));
+        const std::uint64_t first = files.add(handle_for(NodeId(12), O_RDWR));
         files.add(handle_for(NodeId(12), O_RDWR));
         files.add(handle_for(NodeId(12), O_RDONLY));
         files.add(FileHandle{NodeId(13), PastFile{}, 1});
@@ -190,7 +190,7 @@ TEST_SUITE("open files") {
 
     TEST_CASE("a handle is gone after close, but usable by who holds it") {
         OpenFiles files;
-        FileHandle* handle = files.add(handle_for(kNode, O_RDWR));
+        const std::uint64_t handle = files.add(handle_for(kNode, O_RDWR));
         const auto held = files.any_of(kNode);
         REQUIRE(held != nullptr);
         files.close(handle);

@@ -56,6 +56,30 @@ TEST_SUITE("volume config") {
             }
     }
 
+    TEST_CASE("how snapshots are shown is read back as written; the usual is left out") {
+        for (const bool everywhere : {false, true})
+            for (const bool and_now : {false, true})
+                for (const std::uint32_t most : {1U, 512U, 4'000'000'000U, kUnlimitedShareView}) {
+                    const ViewSettings view{everywhere, and_now, most};
+                    VolumeConfig config{kUuid, {}, {}, view};
+                    const auto read = parse_volume_config(format_volume_config(config), "x");
+                    REQUIRE(read.has_value());
+                    CHECK(read->view == view);
+                    AtomicViewSettings shared;
+                    shared.store(view);
+                    CHECK(shared.load() == view);
+                }
+        CHECK(AtomicViewSettings().load() == ViewSettings{});
+        const std::string usual = format_volume_config({kUuid, {}, {}, {}});
+        CHECK(usual.find("snap") == std::string::npos);
+        CHECK(usual.find("share") == std::string::npos);
+        for (const char* bad :
+             {"snapdir = 'nowhere'", "snapdir = 1", "snapshot_access = ''", "share_view_max = 5",
+              "share_view_max = '0'", "share_view_max = '99999999999'", "share_view_max = '5 '"})
+            CHECK(volume_error(std::string(bad) + "\nformat = 1\nuuid = '" + kUuid + "'\n") ==
+                  ErrorKind::kDiffArea);
+    }
+
     TEST_CASE("a newer format is refused, and says what to do") {
         for (const char* format : {"2", "1000000", "9223372036854775807"}) {
             std::string text = std::string("format = ") + format + "\nuuid = '" + kUuid +

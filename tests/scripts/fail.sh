@@ -1,0 +1,3 @@
+#!/bin/sh
+echo "I fail"
+exit 3

@@ -1,0 +1,79 @@
+// The names of the program that mount(8) and umount(8) call, called as they do.
+#include <doctest/doctest.h>
+#include <unistd.h>
+
+#include <string>
+
+#include "tests/support/process.h"
+#include "tests/support/scratch.h"
+#include "tests/support/share.h"
+#include "tests/support/skip.h"
+
+namespace umbra::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Helpers {
+    TempDir directory{"helpers"};
+    RamImage image{FilesystemType::Ext4};
+    fs::path folder = make_folder(image);
+
+    Helpers() {
+        for (const char* name : {"mount.umbra", "mount.fuse.umbra", "umount.fuse.umbra"})
+            fs::create_symlink(fs::absolute(umbra_binary()), directory.path() / name);
+    }
+    ~Helpers() { umbra({"umount", folder.string()}); }
+
+    ProcessResult call(const std::string& name, std::vector<std::string> arguments) const {
+        arguments.insert(arguments.begin(), (directory.path() / name).string());
+        return run(arguments);
+    }
+    bool mounted() const {
+        return run({"/usr/bin/findmnt", "-n", "-t", "fuse.umbra", folder.string()}).exit_code == 0;
+    }
+};
+
+TEST_SUITE_BEGIN("mount-helper");
+
+TEST_CASE("what mount(8) passes mounts, and umount(8)'s helper waits for the end") {
+    UMBRA_NEEDS_MOUNTS();
+    Helpers helpers;
+    const std::string folder = helpers.folder.string();
+    const std::string options =
+        "rw,_netdev,nofail,x-systemd.requires=/srv,comment=text,wait=2,nosuid";
+    for (const char* name : {"mount.umbra", "mount.fuse.umbra"}) {
+        for (int again = 0; again < 2; ++again) {
+            const auto mounted = helpers.call(name, {folder, folder, "-s", "-n", "-o", options});
+            REQUIRE_MESSAGE(mounted.exit_code == 0, mounted.err);
+            CHECK(helpers.mounted());
+            const auto ended = helpers.call("umount.fuse.umbra", {folder});
+            REQUIRE_MESSAGE(ended.exit_code == 0, ended.err);
+            CHECK_FALSE(helpers.mounted());
+        }
+    }
+    REQUIRE(helpers.call("mount.umbra", {folder, folder, "-o", "ro"}).exit_code == 0);
+    CHECK(::access((helpers.folder / "new").c_str(), F_OK) != 0);
+    CHECK(run({"/usr/bin/touch", (helpers.folder / "new").string()}).exit_code != 0);
+}
+
+TEST_CASE("what mount(8)'s helpers cannot do they say, with mount(8)'s exit codes") {
+    UMBRA_NEEDS_MOUNTS();
+    Helpers helpers;
+    const std::string folder = helpers.folder.string();
+    CHECK(helpers.call("mount.umbra", {folder}).exit_code == 1);
+    CHECK(helpers.call("mount.umbra", {folder, folder, "-o", "nonsense"}).exit_code == 1);
+    CHECK(helpers.call("mount.umbra", {folder, folder, "-o", "wait=soon"}).exit_code == 1);
+    CHECK(helpers.call("mount.umbra", {folder, folder, "-N", "1"}).exit_code == 1);
+    CHECK(helpers.call("mount.umbra", {folder + "/missing", folder}).exit_code == 32);
+    // Pretending (mount -f) changes nothing.
+    CHECK(helpers.call("mount.umbra", {folder, folder, "-f"}).exit_code == 0);
+    CHECK_FALSE(helpers.mounted());
+    CHECK(helpers.call("umount.fuse.umbra", {folder, "-l"}).exit_code == 1);
+    CHECK(helpers.call("umount.fuse.umbra", {folder}).exit_code == 32);
+}
+
+TEST_SUITE_END();
+
+}  // namespace
+}  // namespace umbra::test
