@@ -186,7 +186,10 @@ TEST_SUITE("events") {
             "$UMBRA_EVENT_SEVERITY $UMBRA_SHARE: $UMBRA_EVENT_MESSAGE\" >>" +
             out.string();
         must_umbra({"set", share, "on-event", command});
-        CHECK(must_umbra({"set", share}) == "on-event = " + command + "\n");
+        CHECK(must_umbra({"set", share, "on-event"}) == "on-event = " + command + "\n");
+        CHECK(must_umbra({"set", share}) == "on-event = " + command +
+                                                "\nshare-view-max = 512\nsnapdir = root\n"
+                                                "snapshot-access = as-then\n");
         const std::string token = mount.create_snapshot("a 'label' $(with) `signs`");
         const std::string expected = "101 snapshot-created information " + share + ": snapshot " +
                                      token + " (a 'label' $(with) `signs`) is taken\n";
