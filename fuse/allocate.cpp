@@ -20,7 +20,7 @@ LiveTree::After keep_times(const FileHandle& handle) {
 
 void fallocate(Request& request, fuse_ino_t /*node*/, int mode, off_t offset, off_t length,
                fuse_file_info* info) {
-    FileHandle* handle = request.open_file(info);
+    const auto handle = request.open_file(info);
     OpenFile* file = handle ? handle->live() : nullptr;
     if (file == nullptr) return request.error(EBADF);
     request.done_or_error(request.context().live().allocate(
@@ -31,8 +31,8 @@ void fallocate(Request& request, fuse_ino_t /*node*/, int mode, off_t offset, of
 void copy_file_range(Request& request, fuse_ino_t /*in_node*/, off_t in_offset,
                      fuse_file_info* in_info, fuse_ino_t /*out_node*/, off_t out_offset,
                      fuse_file_info* out_info, std::size_t length, int /*flags*/) {
-    FileHandle* from = request.open_file(in_info);
-    FileHandle* to = request.open_file(out_info);
+    const auto from = request.open_file(in_info);
+    const auto to = request.open_file(out_info);
     if (from == nullptr || to == nullptr) return request.error(EBADF);
     OpenFile* in = from->live();
     OpenFile* out = to->live();
@@ -47,7 +47,7 @@ void copy_file_range(Request& request, fuse_ino_t /*in_node*/, off_t in_offset,
 }
 
 void lseek(Request& request, fuse_ino_t /*node*/, off_t offset, int whence, fuse_file_info* info) {
-    FileHandle* handle = request.open_file(info);
+    const auto handle = request.open_file(info);
     if (handle == nullptr) return request.error(EBADF);
     // Holes may be filled by pages that the kernel still keeps: without an answer it takes
     // everything for data, which is always right.

@@ -52,7 +52,7 @@ void getattr(Request& request, fuse_ino_t number, fuse_file_info* info) {
     if (node.is_snapshots_directory()) return snapshots_directory::getattr(request, node);
     if (node.in_snapshot()) return snapshot_view::getattr(request, node);
 
-    FileHandle* handle = request.open_file(info);
+    const auto handle = request.open_file(info);
     const auto status = handle && handle->live() ? context.live().status_of(*handle->live())
                                                  : live_status(context, node);
     if (!status) return request.error(status.error());
@@ -77,7 +77,7 @@ void setattr(Request& request, fuse_ino_t number, struct stat* status, int valid
         const auto handle = context.open_files().any_of(node);
         if (handle && handle->times) handle->times->set(change.modification_time);
     }
-    FileHandle* handle = request.open_file(info);
+    const auto handle = request.open_file(info);
     const auto after = context.live().change_attributes(*object, change, request.caller(),
                                                         handle ? handle->live() : nullptr);
     if (!after) return request.error(after.error());

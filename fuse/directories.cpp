@@ -24,7 +24,7 @@ Result<std::unique_ptr<DirectoryReader>> open_reader(const Request& request, Nod
 }
 
 // Null: it could not be opened anew after a restart of the daemon.
-DirectoryReader* reader_of(const Request& request, const fuse_file_info* info) {
+std::shared_ptr<DirectoryReader> reader_of(const Request& request, const fuse_file_info* info) {
     return request.context().open_directories().find(info->fh);
 }
 
@@ -121,7 +121,7 @@ Result<void> fill(Listing& listing, DirectoryReader& reader, off_t offset, bool 
 
 void list(Request& request, NodeId node, std::size_t size, off_t offset, fuse_file_info* info,
           bool plus) {
-    DirectoryReader* reader = reader_of(request, info);
+    const auto reader = reader_of(request, info);
     if (reader == nullptr) return request.error(ESTALE);
     Listing listing(request, node, size);
     const auto filled = fill(listing, *reader, offset, plus);
@@ -164,7 +164,7 @@ void releasedir(Request& request, fuse_ino_t /*node*/, fuse_file_info* info) {
 }
 
 void fsyncdir(Request& request, fuse_ino_t /*node*/, int /*data_only*/, fuse_file_info* info) {
-    DirectoryReader* reader = reader_of(request, info);
+    const auto reader = reader_of(request, info);
     if (reader == nullptr) return request.error(ESTALE);
     request.done_or_error(reader->synchronize());
 }

@@ -62,7 +62,7 @@ void release(Request& request, fuse_ino_t /*node*/, fuse_file_info* info) {
 }
 
 void fsync(Request& request, fuse_ino_t /*node*/, int data_only, fuse_file_info* info) {
-    FileHandle* handle = request.open_file(info);
+    const auto handle = request.open_file(info);
     if (handle == nullptr) return request.error(EBADF);
     OpenFile* file = handle->live();
     if (file == nullptr) return request.done();  // snapshots are durable

@@ -24,15 +24,15 @@ class OpenDirectories {
         return next_number_++;
     }
 
-    // Null when there is none. Good until close(), which the kernel asks for last.
-    DirectoryReader* find(std::uint64_t number) const {
+    // Null when there is none. Kept until it has been read from, as OpenFiles::find().
+    std::shared_ptr<DirectoryReader> find(std::uint64_t number) const {
         const std::lock_guard lock(mutex_);
         const auto position = readers_.find(number);
-        return position == readers_.end() ? nullptr : position->second.reader.get();
+        return position == readers_.end() ? nullptr : position->second.reader;
     }
 
     void close(std::uint64_t number) {
-        std::unique_ptr<DirectoryReader> last;  // destroyed after the lock is dropped
+        std::shared_ptr<DirectoryReader> last;  // destroyed after the lock is dropped
         const std::lock_guard lock(mutex_);
         const auto position = readers_.find(number);
         if (position == readers_.end()) return;
@@ -55,7 +55,7 @@ class OpenDirectories {
    private:
     struct Open {
         NodeId node;
-        std::unique_ptr<DirectoryReader> reader;
+        std::shared_ptr<DirectoryReader> reader;
     };
 
     mutable std::mutex mutex_;

@@ -38,7 +38,7 @@ void OpenFiles::keep(std::uint64_t number, std::shared_ptr<FileHandle> kept) {
     {
         NumberShard& shard = shard_of(number);
         const std::lock_guard lock(shard.mutex);
-        shard.handles.emplace(number, kept.get());
+        shard.handles.emplace(number, kept);
     }
     Shard& shard = shard_of(kept->node);
     const std::lock_guard lock(shard.mutex);
@@ -49,7 +49,7 @@ void OpenFiles::keep(std::uint64_t number, std::shared_ptr<FileHandle> kept) {
     shard.handles.emplace(kept->node, std::move(kept));
 }
 
-FileHandle* OpenFiles::find(std::uint64_t number) const {
+std::shared_ptr<FileHandle> OpenFiles::find(std::uint64_t number) const {
     const NumberShard& shard = shard_of(number);
     const std::lock_guard lock(shard.mutex);
     const auto position = shard.handles.find(number);
@@ -65,22 +65,20 @@ void OpenFiles::each(
 }
 
 void OpenFiles::close(std::uint64_t number) {
-    FileHandle* handle = nullptr;
+    std::shared_ptr<FileHandle> handle;  // closes the descriptor after the locks are dropped
     {
         NumberShard& shard = shard_of(number);
         const std::lock_guard lock(shard.mutex);
         const auto position = shard.handles.find(number);
         if (position == shard.handles.end()) return;
-        handle = position->second;
+        handle = std::move(position->second);
         shard.handles.erase(position);
     }
-    std::shared_ptr<FileHandle> last;  // closes the descriptor after the lock is dropped
     Shard& shard = shard_of(handle->node);
     const std::lock_guard lock(shard.mutex);
     auto [position, end] = shard.handles.equal_range(handle->node);
     for (; position != end; ++position) {
-        if (position->second.get() != handle) continue;
-        last = std::move(position->second);
+        if (position->second != handle) continue;
         shard.handles.erase(position);
         return;
     }

@@ -46,8 +46,9 @@ class OpenFiles {
     // keep_times: it shares the KeptTimes of the node's other open files.
     std::uint64_t add(FileHandle handle, bool keep_times = false);
     void close(std::uint64_t number);
-    // Null when there is none. Good until close(), which the kernel asks for last.
-    FileHandle* find(std::uint64_t number) const;
+    // Null when there is none. Who keeps it until he has answered shares in closing it: that the
+    // kernel asks for close() last is nothing that the language knows.
+    std::shared_ptr<FileHandle> find(std::uint64_t number) const;
 
     // --- to and from another process. Both while nobody else calls anything ----------------------
     // Puts back what each() has shown; times are shared with the node's other open files.
@@ -71,7 +72,7 @@ class OpenFiles {
     };
     struct alignas(64) NumberShard {
         mutable std::mutex mutex;
-        std::unordered_map<std::uint64_t, FileHandle*> handles;
+        std::unordered_map<std::uint64_t, std::shared_ptr<FileHandle>> handles;
     };
     static constexpr std::size_t kShards = 16;
 

@@ -41,7 +41,7 @@ ssize_t fetch(const fuse_bufvec& data, std::span<std::byte> buffer) {
 
 void read(Request& request, fuse_ino_t /*node*/, std::size_t size, off_t offset,
           fuse_file_info* info) {
-    FileHandle* handle = request.open_file(info);
+    const auto handle = request.open_file(info);
     if (handle == nullptr) return request.error(EBADF);
     if (handle->past()) return snapshot_view::read(request, *handle, size, offset);
     request.context().live().before_read(*handle->live());
@@ -50,7 +50,7 @@ void read(Request& request, fuse_ino_t /*node*/, std::size_t size, off_t offset,
 
 void write(Request& request, fuse_ino_t /*node*/, fuse_bufvec* data, off_t offset,
            fuse_file_info* info) {
-    FileHandle* handle = request.open_file(info);
+    const auto handle = request.open_file(info);
     OpenFile* file = handle ? handle->live() : nullptr;
     if (file == nullptr) return request.error(handle ? EROFS : EBADF);
     // Pages that the kernel writes back come from nobody in particular; it has cleared set-id bits

@@ -91,7 +91,7 @@ void set_open_flags(fuse_file_info& info, std::uint64_t number) {
 
 }  // namespace
 
-FileHandle* Request::open_file(const fuse_file_info* info) const {
+std::shared_ptr<FileHandle> Request::open_file(const fuse_file_info* info) const {
     return info == nullptr ? nullptr : context_->open_files().find(info->fh);
 }
 

@@ -50,7 +50,7 @@ class Request {
     fuse_req_t raw() const { return raw_; }
     bool answered() const { return raw_ == nullptr; }
     // The open file that the kernel names; null where it names none that is open.
-    FileHandle* open_file(const fuse_file_info* info) const;
+    std::shared_ptr<FileHandle> open_file(const fuse_file_info* info) const;
 
     // --- errors ---------------------------------------------------------------------------------
     void error(int code) noexcept;
