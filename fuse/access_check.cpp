@@ -32,6 +32,7 @@ std::optional<std::vector<AclEntry>> parse_acl(std::string_view bytes) {
     std::memcpy(&version, bytes.data(), sizeof version);
     if (version != kAclVersion) return std::nullopt;
     std::vector<AclEntry> entries((bytes.size() - sizeof version) / sizeof(AclEntry));
+    if (entries.empty()) return entries;  // memcpy takes no null pointer, not even for no bytes
     std::memcpy(entries.data(), bytes.data() + sizeof version, entries.size() * sizeof(AclEntry));
     return entries;
 }
