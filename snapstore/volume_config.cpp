@@ -177,17 +177,21 @@ Result<void> check_event_command(const std::string& command) {
 }
 
 Result<std::string> read_small_file(int directory, const char* name) {
-    UniqueFd fd(openat(directory, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+    const UniqueFd fd(openat(directory, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
     if (!fd.valid()) return errno_error(errno, std::string("opening ") + name);
+    return read_small_file(fd, name);
+}
+
+Result<std::string> read_small_file(const UniqueFd& fd, const std::string& name) {
     std::string text(kMaxSmallFile + 1, '\0');
     std::size_t filled = 0;
     for (;;) {
         ssize_t count = ::read(fd.get(), text.data() + filled, text.size() - filled);
         if (count < 0 && errno == EINTR) continue;
-        if (count < 0) return errno_error(errno, std::string("reading ") + name);
+        if (count < 0) return errno_error(errno, "reading " + name);
         if (count == 0) break;
         filled += static_cast<std::size_t>(count);
-        if (filled > kMaxSmallFile) return errno_error(EFBIG, std::string("reading ") + name);
+        if (filled > kMaxSmallFile) return errno_error(EFBIG, "reading " + name);
     }
     text.resize(filled);
     return text;

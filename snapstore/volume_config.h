@@ -7,6 +7,7 @@
 
 #include "snapstore/result.h"
 #include "snapstore/size_limit.h"
+#include "snapstore/unique_fd.h"
 #include "snapstore/view_settings.h"
 #include "snapstore/volume.h"
 
@@ -42,6 +43,8 @@ Result<OnFull> parse_on_full(std::string_view text);  // kUsage
 
 // Reads a small file of a directory whole (at most 1 MiB). ENOENT stays ENOENT.
 Result<std::string> read_small_file(int directory, const char* name);
+// The same of one that is open, from its beginning; `name` is for messages.
+Result<std::string> read_small_file(const UniqueFd& fd, const std::string& name);
 // Replaces a file atomically and durably: temporary file, sync, rename, sync of the directory.
 Result<void> write_small_file(int directory, const char* name, const std::string& text);
 

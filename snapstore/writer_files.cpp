@@ -53,7 +53,7 @@ Result<std::string> read_guarded(int folder, const std::string& name) {
         ::openat(folder, name.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW));
     if (!fd.valid()) return errno_error(errno, "opening writers.d/" + name);
     UMBRA_TRY(check_root_alone(fd, name, false));
-    return read_small_file(folder, name.c_str());
+    return read_small_file(fd, "writers.d/" + name);
 }
 
 tl::unexpected<Error> no_such(const std::string& name) {
