@@ -30,12 +30,15 @@ if(UMBRA_SANITIZE)
     file(MAKE_DIRECTORY ${UMBRA_SANITIZER_REPORTS})
 endif()
 
-# Makes umbra-KIND-tests of tests/KIND/*.cpp.
+# Makes umbra-KIND-tests of tests/KIND/*.cpp, with tests/main.cpp where the kind has no main of its own.
 function(umbra_add_test_program kind)
     set(program umbra-${kind}-tests)
     umbra_add_executable(${program} tests/${kind})
     if(NOT TARGET ${program})
         return()
+    endif()
+    if(NOT EXISTS ${CMAKE_SOURCE_DIR}/tests/${kind}/main.cpp)
+        target_sources(${program} PRIVATE ${CMAKE_SOURCE_DIR}/tests/main.cpp)
     endif()
     umbra_compile_quickly(${program})
     umbra_link(${program} PRIVATE umbra-support umbra_restore umbra_fuse umbra_snapstore

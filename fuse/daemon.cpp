@@ -65,6 +65,18 @@ void prepare_process() {
     }
 }
 
+// Whoever asked for the mount has died: it is not to appear behind everybody's back.
+Result<void> check_awaited(const DaemonOptions& options, const DaemonReport& report) {
+    struct pollfd channel {
+        report.abandoned_fd, 0, 0
+    };
+    if (::poll(&channel, 1, 0) == 0) return {};
+    return error_of(
+        ErrorKind::kRefused, ECANCELED,
+        fmt::format("share '{}' is not mounted: the command that asked for it has ended",
+                    options.share));
+}
+
 // Sleeps; false as soon as nobody waits for the mount any more or a signal asks to end.
 bool keep_waiting(const DaemonReport& report, const SignalWatcher& signals) {
     struct pollfd waited[2] = {{signals.descriptor(), POLLIN, 0}, {report.abandoned_fd, 0, 0}};
@@ -284,6 +296,7 @@ Result<std::optional<HandOver>> live(const DaemonOptions& options, const Registr
     // Somebody else serves the share now: end, as on a signal.
     volume->set_lost_hook([] { ::kill(::getpid(), SIGTERM); });
     UMBRA_TRY(check_diff_area_stays_visible(volume->identity(), options));
+    UMBRA_TRY(check_awaited(options, report));
     if (predecessor != nullptr && volume->identity().uuid != predecessor->mounted.uuid) {
         return error_of(ErrorKind::kRefused, ESTALE,
                         fmt::format("'{}' holds another volume than before", options.share));

@@ -42,14 +42,6 @@ bool wait_until(const std::function<bool()>& condition) {
     return false;
 }
 
-bool runs(pid_t pid) {
-    std::ifstream status("/proc/" + std::to_string(pid) + "/stat");
-    std::string text;
-    std::getline(status, text);
-    const std::size_t end = text.rfind(')');
-    return end != std::string::npos && text.substr(end + 2, 1) != "Z";
-}
-
 class Host {
    public:
     Host(const std::string& name, const std::string& machine)
@@ -59,7 +51,7 @@ class Host {
     ~Host() {
         for (const pid_t daemon : daemons()) {
             ::kill(daemon, SIGKILL);
-            wait_until([&] { return !runs(daemon); });
+            wait_until([&] { return !process_alive(daemon); });
         }
     }
 
@@ -351,7 +343,7 @@ TEST_SUITE("hosts") {
         const std::uintmax_t log_before =
             fs::file_size(cluster.image.path() / "area" / "log" / "catalog.ulog");
         ::kill(zombie, SIGCONT);
-        const bool ended = wait_until([&] { return !runs(zombie); });
+        const bool ended = wait_until([&] { return !process_alive(zombie); });
         CHECK(ended);
         if (!ended) ::kill(zombie, SIGKILL);
         CHECK(writer.wait() != 0);  // it was told

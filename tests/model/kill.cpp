@@ -25,18 +25,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// A zombie counts as gone, but not while threads of it are still ending.
-bool gone(pid_t pid) {
-    const fs::path process = "/proc/" + std::to_string(pid);
-    std::ifstream file(process / "stat");
-    std::string text;
-    if (!std::getline(file, text)) return true;
-    if (text.compare(text.rfind(')') + 2, 1, "Z") != 0) return false;
-    std::error_code error;
-    const fs::directory_iterator tasks(process / "task", error);
-    return error || std::distance(fs::begin(tasks), fs::end(tasks)) <= 1;
-}
-
 // Kills the daemon after a delay, from another thread.
 class Assassin {
    public:
@@ -54,10 +42,10 @@ class Assassin {
     // Returns when the daemon is gone.
     void wait() {
         thread_.join();
-        for (int i = 0; i < 15'000 && !gone(daemon_); ++i) {
+        for (int i = 0; i < 15'000 && process_alive(daemon_); ++i) {
             std::this_thread::sleep_for(std::chrono::milliseconds(2));
         }
-        if (!gone(daemon_)) throw std::runtime_error("the killed daemon does not end");
+        if (process_alive(daemon_)) throw std::runtime_error("the killed daemon does not end");
     }
 
    private:

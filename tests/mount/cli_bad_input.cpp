@@ -40,6 +40,17 @@ std::string read_file(const fs::path& path) {
     return {std::istreambuf_iterator<char>(file), {}};
 }
 
+// The child that a process has, or is about to have.
+pid_t only_child_of(pid_t parent) {
+    const std::string children =
+        "/proc/" + std::to_string(parent) + "/task/" + std::to_string(parent) + "/children";
+    pid_t child = 0;
+    while (!(std::ifstream(children) >> child) && ::kill(parent, 0) == 0) {
+    }
+    REQUIRE(child > 0);
+    return child;
+}
+
 // Mounts at or below a folder, by /proc/self/mountinfo.
 std::vector<std::string> mounts_below(const fs::path& folder) {
     std::vector<std::string> found;
@@ -374,6 +385,20 @@ TEST_SUITE("bad input") {
             }
             CHECK(free.exit_code == 0);
             CHECK(mounts_below(ground.share).empty());
+        }
+        SUBCASE("nobody waits any more when it has just come") {
+            fs::rename(away, area);
+            BackgroundProcess mounting({umbra_binary(), "mount", share});
+            const pid_t daemon = only_child_of(mounting.pid());
+            ::kill(daemon, SIGSTOP);
+            // Stopped so early, it cannot have opened the volume.
+            REQUIRE(mounts_below(ground.share).empty());
+            mounting.send(SIGKILL);
+            mounting.wait();
+            ::kill(daemon, SIGCONT);
+            CHECK(wait_for_end(daemon, std::chrono::minutes(1)));
+            CHECK(mounts_below(ground.share).empty());
+            CHECK(umbra({"snapshot", "list", share}).exit_code == 0);
         }
         SUBCASE("done without, read-only") {
             CHECK(umbra({"mount", share, "--read-only"}).exit_code == 0);

@@ -10,7 +10,10 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <stdexcept>
+#include <thread>
 
 namespace umbra::test {
 
@@ -198,6 +201,28 @@ int BackgroundProcess::wait() {
     }
     exit_code_ = decode_status(status);
     return *exit_code_;
+}
+
+bool process_alive(pid_t pid) {
+    const std::filesystem::path process = "/proc/" + std::to_string(pid);
+    std::ifstream file(process / "stat");
+    std::string text;
+    if (!std::getline(file, text)) return false;
+    const size_t end_of_name = text.rfind(')');
+    if (end_of_name == std::string::npos) return false;
+    if (text.compare(end_of_name + 2, 1, "Z") != 0) return true;
+    std::error_code error;
+    const std::filesystem::directory_iterator tasks(process / "task", error);
+    return !error && std::distance(begin(tasks), end(tasks)) > 1;
+}
+
+bool wait_for_end(pid_t pid, std::chrono::milliseconds limit) {
+    const auto deadline = std::chrono::steady_clock::now() + limit;
+    while (process_alive(pid)) {
+        if (std::chrono::steady_clock::now() > deadline) return false;
+        std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    }
+    return true;
 }
 
 }  // namespace umbra::test

@@ -62,4 +62,11 @@ class BackgroundProcess {
     std::optional<int> exit_code_;
 };
 
+// A zombie is gone as far as files and mounts are concerned, but not while threads of it are still
+// ending.
+bool process_alive(pid_t pid);
+
+// Whether it has ended in time; it need not be a child.
+bool wait_for_end(pid_t pid, std::chrono::milliseconds limit);
+
 }  // namespace umbra::test

@@ -27,30 +27,6 @@ std::string must_umbra(const std::vector<std::string>& arguments,
     return must_run(argv, options);
 }
 
-// A zombie is gone as far as files and mounts are concerned, but not while threads of it are still
-// ending.
-bool alive(pid_t pid) {
-    const std::filesystem::path process = "/proc/" + std::to_string(pid);
-    std::ifstream file(process / "stat");
-    std::string text;
-    if (!std::getline(file, text)) return false;
-    const size_t end_of_name = text.rfind(')');
-    if (end_of_name == std::string::npos) return false;
-    if (text.compare(end_of_name + 2, 1, "Z") != 0) return true;
-    std::error_code error;
-    const std::filesystem::directory_iterator tasks(process / "task", error);
-    return !error && std::distance(begin(tasks), end(tasks)) > 1;
-}
-
-bool wait_for_end(pid_t pid, std::chrono::milliseconds limit) {
-    const auto deadline = std::chrono::steady_clock::now() + limit;
-    while (alive(pid)) {
-        if (std::chrono::steady_clock::now() > deadline) return false;
-        std::this_thread::sleep_for(std::chrono::milliseconds(2));
-    }
-    return true;
-}
-
 }  // namespace
 
 std::string umbra_binary() {
@@ -130,7 +106,7 @@ void UmbraMount::kill_daemon() {
     }
 }
 
-bool UmbraMount::daemon_runs() const { return last_pid_ > 0 && alive(last_pid_); }
+bool UmbraMount::daemon_runs() const { return last_pid_ > 0 && process_alive(last_pid_); }
 
 void UmbraMount::force_unmount() noexcept {
     mounted_ = false;
