@@ -104,26 +104,29 @@ Result<json> remove(Volume& volume, const json& parameters, const MethodCaller&)
     return json::object();
 }
 
-// Replaces the reports of the writers that it names; those of others stay.
+// Replaces the reports of the writers that it names; those of others stay, and those of writers
+// that are no more go.
 Result<json> report(Volume& volume, const json& parameters, const MethodCaller&) {
     UMBRA_ASSIGN(const std::string text, reports_in(parameters));
     UMBRA_ASSIGN(const auto token, optional_text(parameters, "snapshot"));
     UMBRA_TRY(volume.check_owner());
-    UMBRA_ASSIGN(const std::string before, volume.writers().last_reports());
     UMBRA_ASSIGN(const std::vector<std::string> names, volume.writers().names());
-    std::map<std::string, json> reports;
-    for (const auto& old : shown_reports(before)) reports[name_of(old)] = old;
-    for (auto& fresh : shown_reports(text)) {
-        fresh["snapshot"] = token ? json(*token) : json(nullptr);
-        fresh["time"] = format_utc(std::int64_t{::time(nullptr)});
-        reports[name_of(fresh)] = fresh;
-    }
-    json kept = json::array();
-    for (const auto& name : names) {
-        if (const auto found = reports.find(name); found != reports.end())
-            kept.push_back(std::move(found->second));
-    }
-    UMBRA_TRY(volume.writers().set_last_reports(kept.dump()));
+    const json when = format_utc(std::int64_t{::time(nullptr)});
+    UMBRA_TRY(volume.writers().change_last_reports([&](const std::string& before) {
+        std::map<std::string, json> reports;
+        for (const auto& old : shown_reports(before)) reports[name_of(old)] = old;
+        for (auto& fresh : shown_reports(text)) {
+            fresh["snapshot"] = token ? json(*token) : json(nullptr);
+            fresh["time"] = when;
+            reports[name_of(fresh)] = fresh;
+        }
+        json kept = json::array();
+        for (const auto& name : names) {
+            if (const auto found = reports.find(name); found != reports.end())
+                kept.push_back(std::move(found->second));
+        }
+        return kept.dump();
+    }));
     return json::object();
 }
 

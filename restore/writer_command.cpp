@@ -185,7 +185,9 @@ Result<WriterCommand> WriterCommand::start(const WriterDefinition& writer, Write
     std::vector<std::string> environment = environment_of(writer, step, identity, variables);
     const std::vector<char*> argument_pointers = pointers_to(arguments);
     const std::vector<char*> environment_pointers = pointers_to(environment);
-    // It fits into the pipe: documents are small.
+    // Written before anybody reads: all of it must fit into the pipe.
+    if (!input.empty() && ::fcntl(in.write.get(), F_SETPIPE_SZ, input.size()) < 0)
+        return errno_error(errno, "making room for what " + made.what_ + " reads");
     if (!input.empty() &&
         ::write(in.write.get(), input.data(), input.size()) != static_cast<ssize_t>(input.size()))
         return errno_error(errno, "writing what " + made.what_ + " reads");

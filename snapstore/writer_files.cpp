@@ -144,8 +144,7 @@ Result<void> WriterFiles::remove(const std::string& name) {
     return {};
 }
 
-Result<std::string> WriterFiles::last_reports() {
-    const std::lock_guard lock(mutex_);
+Result<std::string> WriterFiles::last_reports_locked() const {
     auto folder = directory(false);
     if (!folder && folder.error().code == ENOENT) return std::string();
     if (!folder) return tl::make_unexpected(folder.error());
@@ -154,10 +153,18 @@ Result<std::string> WriterFiles::last_reports() {
     return text;
 }
 
-Result<void> WriterFiles::set_last_reports(const std::string& text) {
+Result<std::string> WriterFiles::last_reports() {
+    const std::lock_guard lock(mutex_);
+    return last_reports_locked();
+}
+
+Result<void> WriterFiles::change_last_reports(
+    const std::function<std::string(const std::string& before)>& change) {
+    const std::lock_guard lock(mutex_);
+    UMBRA_ASSIGN(const std::string before, last_reports_locked());
+    const std::string text = change(before);
     if (text.size() > kLongestReports)
         return error_of(ErrorKind::kUsage, EFBIG, "the reports of writers have more than 64 KiB");
-    const std::lock_guard lock(mutex_);
     UMBRA_ASSIGN(const UniqueFd folder, directory(true));
     return write_small_file(folder.get(), kWriterReportsName, text);
 }

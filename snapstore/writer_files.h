@@ -3,6 +3,7 @@
 // them; here is that nobody but root can have put them there: their commands run as root.
 #pragma once
 
+#include <functional>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -35,10 +36,14 @@ class WriterFiles {
 
     // Text of who runs the writers; "": none was ever run.
     Result<std::string> last_reports();
-    Result<void> set_last_reports(const std::string& text);
+    // Replaces it with what `change` makes of it, in one step for whoever else does so. `change`
+    // is called with the lock held: it must not call anything here.
+    Result<void> change_last_reports(
+        const std::function<std::string(const std::string& before)>& change);
 
    private:
     Result<UniqueFd> directory(bool make) const;
+    Result<std::string> last_reports_locked() const;
 
     int control_directory_;
     std::mutex mutex_;
