@@ -1,131 +1,24 @@
 // What the commands do and print, on a mounted share and on one that is not.
 #include <doctest/doctest.h>
-#include <fcntl.h>
-#include <signal.h>
-#include <sys/mount.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
-#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <functional>
-#include <iterator>
-#include <memory>
 #include <nlohmann/json.hpp>
 #include <regex>
 #include <sstream>
 #include <string>
-#include <thread>
 #include <vector>
 
+#include "tests/mount/cli_ground.h"
 #include "tests/support/process.h"
-#include "tests/support/ram_image.h"
-#include "tests/support/scratch.h"
 #include "tests/support/skip.h"
 #include "tests/support/tree.h"
 #include "tests/support/umbra_mount.h"
 
 namespace umbra::test {
-namespace {
-
-namespace fs = std::filesystem;
-using nlohmann::json;
-using Arguments = std::vector<std::string>;
-
-constexpr uid_t kOwner = 1500, kStranger = 1777;
-
-void write_file(const fs::path& path, const std::string& text) { std::ofstream(path) << text; }
-
-std::string read_file(const fs::path& path) {
-    std::ifstream file(path);
-    return {std::istreambuf_iterator<char>(file), {}};
-}
-
-std::string must_umbra(Arguments arguments, const ProcessOptions& options = {}) {
-    arguments.insert(arguments.begin(), umbra_binary());
-    return must_run(arguments, options);
-}
-
-json json_of(Arguments arguments, const ProcessOptions& options = {}) {
-    arguments.push_back("--json");
-    return json::parse(must_umbra(std::move(arguments), options));
-}
-
-ProcessOptions as(uid_t uid) {
-    ProcessOptions options;
-    options.uid = uid;
-    options.gid = uid;
-    return options;
-}
-
-bool wait_until(const std::function<bool()>& condition) {
-    for (int attempt = 0; attempt < 3000; ++attempt) {
-        if (condition()) return true;
-        std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    }
-    return false;
-}
-
-bool mounted_at(const fs::path& place) {
-    std::ifstream table("/proc/self/mountinfo");
-    for (std::string line; std::getline(table, line);) {
-        if (line.find(" " + place.string() + " ") != std::string::npos &&
-            line.find("fuse.umbra") != std::string::npos)
-            return true;
-    }
-    return false;
-}
-
-bool running(pid_t pid) {
-    std::ifstream status("/proc/" + std::to_string(pid) + "/stat");
-    const std::string text{std::istreambuf_iterator<char>(status), {}};
-    const std::size_t end = text.rfind(')');
-    return end != std::string::npos && text.substr(end + 2, 1) != "Z";
-}
-
-struct Ground {
-    RamImage image{FilesystemType::Ext4, 96};
-    fs::path root = image.path();
-    fs::path share = root / "share";
-    std::string name = share.string();
-
-    Ground() {
-        fs::create_directories(share / "docs");
-        write_file(share / "docs" / "report", "first version");
-        write_file(share / "docs" / "gone", "to be deleted");
-        write_file(share / "docs" / "moved", "to be renamed");
-        write_file(share / "same", "never changed");
-    }
-
-    void change() const {
-        write_file(share / "docs" / "report", "second, longer version");
-        fs::remove(share / "docs" / "gone");
-        fs::rename(share / "docs" / "moved", share / "docs" / "renamed");
-        fs::permissions(share / "same", fs::perms::owner_read);
-        write_file(share / "docs" / "added", "new");
-    }
-};
-
-// Runs the check once on the mounted share and once after unmounting it.
-void mounted_and_not(UmbraMount& mount, const std::function<void()>& check) {
-    {
-        INFO("mounted");
-        check();
-    }
-    mount.unmount();
-    INFO("not mounted");
-    check();
-    mount.mount();
-}
-
-}  // namespace
 
 TEST_SUITE("commands") {
     TEST_CASE("help and version are printed on stdout, and each help lists its exit statuses") {
@@ -165,7 +58,7 @@ TEST_SUITE("commands") {
 
     TEST_CASE("snapshots: create, list, hold, release, delete") {
         UMBRA_NEEDS_MOUNTS();
-        Ground ground;
+        CliGround ground;
         UmbraMount mount(ground.share);
         int round = 0;
         mounted_and_not(mount, [&] {
@@ -219,7 +112,7 @@ TEST_SUITE("commands") {
 
     TEST_CASE("deletion guard: what is held stays, and every command says why and until when") {
         UMBRA_NEEDS_MOUNTS();
-        Ground ground;
+        CliGround ground;
         UmbraMount mount(ground.share);
         mounted_and_not(mount, [&] {
             const std::string first =
@@ -267,7 +160,7 @@ TEST_SUITE("commands") {
 
     TEST_CASE("storage scrub and rebuild-index, mounted and not") {
         UMBRA_NEEDS_MOUNTS();
-        Ground ground;
+        CliGround ground;
         UmbraMount mount(ground.share);
         const std::string token = mount.create_snapshot();
         ground.change();
@@ -286,7 +179,7 @@ TEST_SUITE("commands") {
         mount.unmount();
         fs::path damaged;
         for (const auto& entry : fs::directory_iterator(ground.share / ".umbra" / "diff" / "log")) {
-            const std::string bytes = read_file(entry.path());
+            const std::string bytes = contents_of(entry.path());
             const std::size_t place = bytes.find("first version");
             if (place == std::string::npos) continue;
             std::fstream file(entry.path(), std::ios::in | std::ios::out | std::ios::binary);
@@ -314,7 +207,7 @@ TEST_SUITE("commands") {
 
     TEST_CASE("diff names what changed, with sizes in JSON") {
         UMBRA_NEEDS_MOUNTS();
-        Ground ground;
+        CliGround ground;
         UmbraMount mount(ground.share);
         const std::string from = mount.create_snapshot();
         ground.change();
@@ -350,7 +243,7 @@ TEST_SUITE("commands") {
 
     TEST_CASE("versions lists each once, newest first, also of what was deleted") {
         UMBRA_NEEDS_MOUNTS();
-        Ground ground;
+        CliGround ground;
         UmbraMount mount(ground.share);
         const std::string first = mount.create_snapshot();
         const std::string again = mount.create_snapshot();
@@ -380,7 +273,7 @@ TEST_SUITE("commands") {
 
     TEST_CASE("status and storage") {
         UMBRA_NEEDS_MOUNTS();
-        Ground ground;
+        CliGround ground;
         UmbraMount mount(ground.share, {{}, {"-o", "writeback,noexec,memory=64M"}, {}});
         mount.create_snapshot();
         write_file(ground.share / "docs" / "report", std::string(100000, 'x'));
@@ -420,324 +313,6 @@ TEST_SUITE("commands") {
         CHECK(unmounted.at("pid").is_null());
         CHECK(unmounted.at("snapshots") == 1);
         mount.mount();
-    }
-
-    TEST_CASE("restore in place brings back what the snapshot has, and leaves the rest") {
-        UMBRA_NEEDS_MOUNTS();
-        Ground ground;
-        UmbraMount mount(ground.share);
-        const Tree before = capture(ground.share);
-        const std::string token = mount.create_snapshot("good");
-        bool mounted = true;
-        SUBCASE("mounted") { mounted = true; }
-        SUBCASE("not mounted") { mounted = false; }
-        ground.change();
-        if (!mounted) mount.unmount();
-        const std::string docs = (ground.share / "docs").string();
-        const std::string plan = must_umbra(
-            {"restore", docs, (ground.share / "same").string(), "--from", "good", "--dry-run"});
-        CHECK(plan.find("create    " + docs + "/gone\n") != std::string::npos);
-        CHECK(plan.find("create    " + docs + "/moved\n") != std::string::npos);
-        CHECK(plan.find("replace   " + docs + "/report\n") != std::string::npos);
-        CHECK(plan.find("metadata  " + ground.name + "/same\n") != std::string::npos);
-        CHECK(read_file(ground.share / "docs" / "report") == "second, longer version");
-        CHECK(must_umbra({"restore", docs, (ground.share / "same").string(), "--from", token}) ==
-              "");
-        CHECK(read_file(ground.share / "docs" / "added") == "new");
-        CHECK(read_file(ground.share / "docs" / "renamed") == "to be renamed");
-        // Behind Umbra's back nothing may be deleted.
-        if (!mounted) mount.mount();
-        fs::remove(ground.share / "docs" / "added");
-        fs::remove(ground.share / "docs" / "renamed");
-        if (!mounted) mount.unmount();
-        CHECK(must_umbra({"restore", ground.name, "--from", token}) == "");
-        if (!mounted) mount.mount();
-        CompareOptions compare;
-        compare.ctime = false;
-        CHECK(differences(before, capture(ground.share), compare) == kNoDifferences);
-        CHECK(differences(before, capture(mount.snapshot_path(token)), compare) == kNoDifferences);
-    }
-
-    TEST_CASE("restore to another folder, and into the share") {
-        UMBRA_NEEDS_MOUNTS();
-        Ground ground;
-        UmbraMount mount(ground.share);
-        const std::string token = mount.create_snapshot();
-        ground.change();
-        const std::string docs = (ground.share / "docs").string();
-        int round = 0;
-        mounted_and_not(mount, [&] {
-            const fs::path out = ground.root / ("out" + std::to_string(++round)) / "deep";
-            CHECK(must_umbra({"restore", docs, "--from", token, "--to", out.string(), "--dry-run"})
-                      .find("create") != std::string::npos);
-            CHECK_FALSE(fs::exists(out));
-            CHECK(must_umbra({"restore", docs, "--from", token, "--to", out.string()}) == "");
-            CHECK(read_file(out / "docs" / "gone") == "to be deleted");
-            CHECK(read_file(out / "docs" / "report") == "first version");
-            const json again = json_of({"restore", docs, "--from", token, "--to", out.string()});
-            CHECK(again.size() == 4);
-            for (const auto& object : again) CHECK(object.at("action") == "unchanged");
-            const fs::path inside = ground.share / ("inside" + std::to_string(round));
-            CHECK(must_umbra({"restore", docs + "/report", "--from", token, "--to",
-                              inside.string()}) == "");
-            CHECK(read_file(inside / "report") == "first version");
-        });
-        // What was restored into the unmounted share went through Umbra: the snapshot does not have
-        // it.
-        CHECK_FALSE(fs::exists(mount.snapshot_path(token) / "inside2"));
-        CHECK(must_umbra({"snapshot", "diff", ground.name, token}).find("+ inside2") !=
-              std::string::npos);
-    }
-
-    TEST_CASE("a restore that cannot do everything does the rest and exits with 6") {
-        UMBRA_NEEDS_MOUNTS();
-        Ground ground;
-        UmbraMount mount(ground.share);
-        const std::string token = mount.create_snapshot();
-        fs::remove(ground.share / "docs" / "gone");
-        fs::remove(ground.share / "docs" / "report");
-        fs::create_directory(ground.share / "docs" / "report");
-        const ProcessResult result =
-            umbra({"restore", (ground.share / "docs").string(), "--from", token});
-        CHECK(result.exit_code == 6);
-        CHECK(result.err.find("docs/report") != std::string::npos);
-        CHECK(result.out == "");
-        CHECK(read_file(ground.share / "docs" / "gone") == "to be deleted");
-        CHECK(fs::is_directory(ground.share / "docs" / "report"));
-    }
-
-    TEST_CASE("people restore what they may read and write, and see only their own versions") {
-        UMBRA_NEEDS_MOUNTS();
-        Ground ground;
-        REQUIRE(::chown(ground.share.c_str(), kOwner, kOwner) == 0);
-        fs::create_directory(ground.share / "private");
-        write_file(ground.share / "private" / "diary", "secret");
-        write_file(ground.share / "shared", "before");
-        for (const char* name : {"private", "private/diary", "shared"}) {
-            REQUIRE(::chown((ground.share / name).c_str(), kOwner, kOwner) == 0);
-        }
-        fs::permissions(ground.share / "private", fs::perms::owner_all);
-        const UmbraMount mount(ground.share);
-        const std::string token = trim_end(
-            must_umbra({"snapshot", "create", ground.name, "--label", "mine"}, as(kOwner)));
-        write_file(ground.share / "shared", "after");
-        fs::remove(ground.share / "private" / "diary");
-
-        CHECK(json_of({"snapshot", "list", ground.name}, as(kStranger)).size() == 1);
-        CHECK(json_of({"versions", (ground.share / "shared").string()}, as(kStranger)).size() == 1);
-        const ProcessResult hidden =
-            umbra({"versions", (ground.share / "private" / "diary").string()}, as(kStranger));
-        CHECK(hidden.exit_code != 0);
-        CHECK(hidden.out == "");
-        CHECK(json_of({"versions", (ground.share / "private" / "diary").string()}, as(kOwner))
-                  .size() == 1);
-
-        must_umbra({"restore", (ground.share / "shared").string(),
-                    (ground.share / "private" / "diary").string(), "--from", token},
-                   as(kOwner));
-        CHECK(read_file(ground.share / "shared") == "before");
-        CHECK(read_file(ground.share / "private" / "diary") == "secret");
-        struct stat status {};
-        REQUIRE(::stat((ground.share / "shared").c_str(), &status) == 0);
-        CHECK(status.st_uid == kOwner);
-        must_umbra({"snapshot", "delete", ground.name, "mine"}, as(kOwner));
-    }
-}
-
-TEST_SUITE("daemon") {
-    TEST_CASE("a mount elsewhere is known by both its places, and by paths in its snapshots") {
-        UMBRA_NEEDS_MOUNTS();
-        Ground ground;
-        const fs::path place = ground.root / "a place";
-        fs::create_directory(place);
-        must_umbra({"init", ground.name});
-        const UmbraMount mount(ground.share, {place, {}, {}});
-        const std::string token = trim_end(must_umbra({"snapshot", "create", place.string()}));
-        for (const fs::path& path :
-             {ground.share, place, place / "docs", mount.snapshot_path(token) / "docs"}) {
-            CHECK(json_of({"status", path.string()}).at("mountpoint") == place.string());
-        }
-        write_file(place / "docs" / "report", "changed");
-        const json versions =
-            json_of({"versions", (mount.snapshot_path(token) / "docs" / "report").string()});
-        CHECK(versions == json_of({"versions", (ground.share / "docs" / "report").string()}));
-        must_umbra({"restore", (ground.share / "docs" / "report").string(), "--from", token});
-        CHECK(read_file(place / "docs" / "report") == "first version");
-    }
-
-    TEST_CASE("umbra umount returns when the volume is closed; it can be opened at once") {
-        UMBRA_NEEDS_MOUNTS();
-        Ground ground;
-        UmbraMount mount(ground.share);
-        for (int round = 0; round < 3; ++round) {
-            const pid_t pid = mount.daemon_pid();
-            must_umbra({"umount", (ground.share / "docs").string()});
-            CHECK_FALSE(running(pid));
-            CHECK_FALSE(mounted_at(ground.share));
-            must_umbra({"mount", ground.name});
-        }
-    }
-
-    TEST_CASE("umbra umount does not wait for another mount namespace; SIGTERM ends serving it") {
-        UMBRA_NEEDS_MOUNTS();
-        Ground ground;
-        must_umbra({"mount", ground.name});
-        const auto pid = json_of({"status", ground.name}).at("pid").get<pid_t>();
-        // Has a copy of every mount, and says so.
-        const fs::path ready = scratch_directory() / "holder-ready";
-        fs::remove(ready);
-        BackgroundProcess holder({"unshare", "--mount", "--propagation", "private", "sh", "-c",
-                                  "touch " + ready.string() + "; exec sleep 600"});
-        REQUIRE(wait_until([&] { return fs::exists(ready); }));
-        for (int attempt = 0; attempt < 2; ++attempt) {
-            CAPTURE(attempt);
-            const ProcessResult held = umbra({"umount", ground.name});
-            CHECK(held.exit_code == 1);
-            CHECK(held.out == "");
-            CHECK(held.err.find("another mount namespace") != std::string::npos);
-            CHECK(held.err.find(std::to_string(pid)) != std::string::npos);
-            CHECK_FALSE(mounted_at(ground.share));
-            CHECK(running(pid));
-        }
-        SUBCASE("the other namespace ends") {
-            holder.send(SIGKILL);
-            holder.wait();
-        }
-        SUBCASE("the daemon is told to end") { REQUIRE(::kill(pid, SIGTERM) == 0); }
-        CHECK(wait_until([&] { return !running(pid); }));
-        if (holder.running()) {
-            holder.send(SIGKILL);
-            holder.wait();
-        }
-        CHECK(json_of({"snapshot", "list", ground.name}).empty());
-    }
-
-    TEST_CASE("plain umount ends the daemon, which closes the volume") {
-        UMBRA_NEEDS_MOUNTS();
-        Ground ground;
-        must_umbra({"mount", ground.name});
-        const json status = json_of({"status", ground.name});
-        const auto pid = status.at("pid").get<pid_t>();
-        REQUIRE(::umount2(ground.share.c_str(), 0) == 0);
-        CHECK(wait_until([&] { return !running(pid); }));
-        CHECK_FALSE(fs::exists("/run/umbra/" + status.at("uuid").get<std::string>() + ".sock"));
-        CHECK_FALSE(fs::exists("/run/umbra/" + status.at("uuid").get<std::string>() + ".json"));
-        CHECK(json_of({"snapshot", "list", ground.name}).empty());
-    }
-
-    TEST_CASE("SIGTERM unmounts, also while something is open in it") {
-        UMBRA_NEEDS_MOUNTS();
-        for (const bool busy : {false, true}) {
-            CAPTURE(busy);
-            Ground ground;
-            must_umbra({"mount", ground.name});
-            const auto pid = json_of({"status", ground.name}).at("pid").get<pid_t>();
-            std::ifstream open;
-            if (busy) open.open(ground.share / "same");
-            REQUIRE(::kill(pid, SIGTERM) == 0);
-            CHECK(wait_until([&] { return !running(pid); }));
-            CHECK_FALSE(mounted_at(ground.share));
-            CHECK(json_of({"snapshot", "list", ground.name}).empty());
-        }
-    }
-
-    TEST_CASE("after a kill: the state is told, mounting again clears the place, so does umount") {
-        UMBRA_NEEDS_MOUNTS();
-        Ground ground;
-        const auto mount_and_kill = [&] {
-            must_umbra({"mount", ground.name});
-            const auto pid = json_of({"status", ground.name}).at("pid").get<pid_t>();
-            REQUIRE(::kill(pid, SIGKILL) == 0);
-            REQUIRE(wait_until([&] { return !running(pid); }));
-        };
-        mount_and_kill();
-        const ProcessResult told = umbra({"snapshot", "list", ground.name});
-        CHECK(told.exit_code == 1);
-        CHECK(told.err.find("has died") != std::string::npos);
-        const ProcessResult again = umbra({"mount", ground.name});
-        CHECK(again.exit_code == 0);
-        CHECK(again.err.find("note: detached") != std::string::npos);
-        CHECK(read_file(ground.share / "same") == "never changed");
-        must_umbra({"umount", ground.name});
-        mount_and_kill();
-        must_umbra({"umount", ground.name});
-        CHECK_FALSE(mounted_at(ground.share));
-        CHECK(read_file(ground.share / "same") == "never changed");
-    }
-
-    TEST_CASE("in the foreground it serves until a signal comes") {
-        UMBRA_NEEDS_MOUNTS();
-        Ground ground;
-        BackgroundProcess daemon({umbra_binary(), "mount", ground.name, "--foreground"});
-        REQUIRE(wait_until([&] { return mounted_at(ground.share); }));
-        CHECK(json_of({"status", ground.name}).at("pid") == daemon.pid());
-        daemon.send(SIGINT);
-        CHECK(daemon.wait() == 0);
-        CHECK_FALSE(mounted_at(ground.share));
-    }
-
-    TEST_CASE("read-only refuses every change") {
-        UMBRA_NEEDS_MOUNTS();
-        Ground ground;
-        must_umbra({"init", ground.name});
-        must_umbra({"snapshot", "create", ground.name, "--label", "kept"});
-        const UmbraMount mount(ground.share, {{}, {"--read-only"}, {}});
-        CHECK(::open((ground.share / "same").c_str(), O_WRONLY | O_CLOEXEC) == -1);
-        CHECK(errno == EROFS);
-        CHECK(umbra({"snapshot", "create", ground.name}).exit_code == 4);
-        CHECK(umbra({"snapshot", "delete", ground.name, "kept"}).exit_code == 4);
-        CHECK(json_of({"snapshot", "list", ground.name}).size() == 1);
-        CHECK(json_of({"status", ground.name}).at("read_only") == true);
-    }
-
-    TEST_CASE("nonsense on the control socket does no harm") {
-        UMBRA_NEEDS_MOUNTS();
-        Ground ground;
-        const UmbraMount mount(ground.share);
-        const std::string path = "/run/umbra/" +
-                                 json_of({"status", ground.name}).at("uuid").get<std::string>() +
-                                 ".sock";
-        struct sockaddr_un address {};
-        address.sun_family = AF_UNIX;
-        std::strncpy(address.sun_path, path.c_str(), sizeof address.sun_path - 1);
-        for (const std::string& nonsense :
-             {std::string("\n\n\n"), std::string(200000, '{'),
-              std::string("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"versions\"}\n"),
-              std::string("\0\xff\n", 3),
-              std::string("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"snapshot.hold\",\"params\":{"
-                          "\"name\":1}}\n")}) {
-            const int socket = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-            REQUIRE(::connect(socket, reinterpret_cast<struct sockaddr*>(&address),
-                              sizeof address) == 0);
-            (void)!::send(socket, nonsense.data(), nonsense.size(), MSG_NOSIGNAL);
-            ::close(socket);
-        }
-        CHECK(json_of({"snapshot", "list", ground.name}).empty());
-    }
-
-    TEST_CASE("the shell completes commands, options, and snapshots") {
-        UMBRA_NEEDS_MOUNTS();
-        const char* source = std::getenv("UMBRA_SOURCE_DIR");
-        if (source == nullptr) return report_skip("UMBRA_SOURCE_DIR is not set");
-        Ground ground;
-        const UmbraMount mount(ground.share);
-        must_umbra({"snapshot", "create", ground.name, "--label", "mylabel"});
-        const auto complete = [&](const Arguments& words) {
-            std::string line;
-            for (const auto& word : words) line += " '" + word + "'";
-            return must_run({"bash", "-c",
-                             "PATH=\"" + fs::path(umbra_binary()).parent_path().string() +
-                                 ":$PATH\"; . '" + source +
-                                 "/cli/completion/umbra.bash'; COMP_WORDS=(" + line +
-                                 "); COMP_CWORD=" + std::to_string(words.size() - 1) +
-                                 "; _umbra; printf '%s\\n' \"${COMPREPLY[@]}\""});
-        };
-        CHECK(complete({"umbra", "sn"}) == "snapshot\n");
-        CHECK(complete({"umbra", "snapshot", "del"}) == "delete\n");
-        CHECK(complete({"umbra", "mount", "--fore"}) == "--foreground\n");
-        CHECK(complete({"umbra", "snapshot", "delete", ground.name, "my"}) == "mylabel\n");
-        CHECK(complete({"umbra", "snap", "diff", ground.name, "@GMT"}).starts_with("@GMT-"));
-        CHECK(complete({"umbra", "restore", ground.name, "--from", "my"}) == "mylabel\n");
     }
 }
 
