@@ -5,6 +5,7 @@
 
 #include "fuse/operations.h"
 #include "fuse/snapshot_view.h"
+#include "snapstore/past_copy.h"
 
 namespace umbra::operations {
 
@@ -33,15 +34,17 @@ void copy_file_range(Request& request, fuse_ino_t /*in_node*/, off_t in_offset,
                      fuse_file_info* out_info, std::size_t length, int /*flags*/) {
     const auto from = request.open_file(in_info);
     const auto to = request.open_file(out_info);
-    if (from == nullptr || to == nullptr) return request.error(EBADF);
-    OpenFile* in = from->live();
-    OpenFile* out = to->live();
-    if (out == nullptr) return request.error(EBADF);
-    if (in == nullptr)
-        return request.error(EXDEV);  // the kernel then copies by reading and writing
-    const auto copied = request.context().live().copy_range(
-        *in, static_cast<std::uint64_t>(in_offset), *out, static_cast<std::uint64_t>(out_offset),
-        length, request.caller(), keep_times(*to));
+    OpenFile* out = to ? to->live() : nullptr;
+    if (from == nullptr || out == nullptr) return request.error(EBADF);
+    Volume& volume = request.context().volume();
+    const CopiedRange range{static_cast<std::uint64_t>(in_offset),
+                            static_cast<std::uint64_t>(out_offset), length};
+    const auto copied =
+        from->past()
+            ? copy_from_past(volume.past(from->epoch), *from->past(), volume.live(), *out, range,
+                             request.caller(), keep_times(*to))
+            : volume.live().copy_range(*from->live(), range.in_offset, *out, range.out_offset,
+                                       range.length, request.caller(), keep_times(*to));
     if (!copied) return request.error(copied.error());
     request.written(*copied);
 }

@@ -152,7 +152,12 @@ class LiveTree {
     using After = std::function<void(int fd)>;
     Result<void> allocate(OpenFile& file, int mode, std::uint64_t offset, std::uint64_t length,
                           const Caller& caller, const After& after = {});
-    Result<std::size_t> copy_range(OpenFile& in, std::uint64_t in_offset, OpenFile& out,
+    // copy_file_range(2), which shares the blocks where the filesystem can. May copy less.
+    Result<std::size_t> copy_range(const OpenFile& in, std::uint64_t in_offset, OpenFile& out,
+                                   std::uint64_t out_offset, std::size_t length,
+                                   const Caller& caller, const After& after = {});
+    // The same from any descriptor of the object; limbo's, too.
+    Result<std::size_t> copy_range(ObjectId in, int in_fd, std::uint64_t in_offset, OpenFile& out,
                                    std::uint64_t out_offset, std::size_t length,
                                    const Caller& caller, const After& after = {});
     Result<void> synchronize(const OpenFile& file, bool data_only);

@@ -233,19 +233,26 @@ Result<void> LiveTree::allocate(OpenFile& file, int mode, std::uint64_t offset,
     });
 }
 
-Result<std::size_t> LiveTree::copy_range(OpenFile& in, std::uint64_t in_offset, OpenFile& out,
+Result<std::size_t> LiveTree::copy_range(const OpenFile& in, std::uint64_t in_offset, OpenFile& out,
                                          std::uint64_t out_offset, std::size_t length,
                                          const Caller& caller, const After& after) {
+    return copy_range(in.id, in.fd.get(), in_offset, out, out_offset, length, caller, after);
+}
+
+Result<std::size_t> LiveTree::copy_range(ObjectId in, int in_fd, std::uint64_t in_offset,
+                                         OpenFile& out, std::uint64_t out_offset,
+                                         std::size_t length, const Caller& caller,
+                                         const After& after) {
     length = std::min(length, kMaxCopyAtOnce);
     return change(core_, [&](Preserver& preserver) -> Result<std::size_t> {
         UMBRA_TRY(preserver.content(out.id, out_offset, length, out.fd.get()));
         UMBRA_TRY(preserver.wait());
-        core_.settle(in.id);
+        core_.settle(in);
         UMBRA_TRY(before_change(core_, out.id, out.flags));
         ClearSetIdScope clear(ordinary(caller), out.fd.get());
         auto from = static_cast<off64_t>(in_offset);
         auto to = static_cast<off64_t>(out_offset);
-        ssize_t copied = copy_file_range(in.fd.get(), &from, out.fd.get(), &to, length, 0);
+        ssize_t copied = copy_file_range(in_fd, &from, out.fd.get(), &to, length, 0);
         if (copied < 0) return errno_only(errno);
         if (after) after(out.fd.get());
         return static_cast<std::size_t>(copied);
