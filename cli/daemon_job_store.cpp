@@ -76,6 +76,13 @@ Result<std::vector<std::string>> DaemonJobStore::read(const std::string& job) {
     return read_job_records(share_, job);
 }
 
+Result<std::vector<std::string>> DaemonJobStore::jobs() {
+    UMBRA_ASSIGN(const json listed, ask_share(share_, control_method::kRestoreList));
+    std::vector<std::string> ids;
+    for (const auto& job : listed) ids.push_back(text_in(job, "job"));
+    return ids;
+}
+
 Result<void> DaemonJobStore::sync_share() {
     UMBRA_TRY(ask_share(share_, control_method::kRestoreSync));
     return {};

@@ -21,6 +21,7 @@ class DaemonJobStore : public JobStore {
     Result<void> append(const std::string& job, const std::vector<std::string>& records,
                         bool sync) override;
     Result<std::vector<std::string>> read(const std::string& job) override;
+    Result<std::vector<std::string>> jobs() override;
     Result<void> sync_share() override;
 
    private:

@@ -2,6 +2,8 @@
 #include <errno.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "restore/component_run.h"
 
 namespace umbra {
@@ -95,6 +97,11 @@ Result<void> ComponentRun::report_component() {
     step("record the component");
     UMBRA_TRY(recorder_.flush(true));
     if (mixed > 0) return {};
+    const auto stood_aside = [](const Unit& unit) { return !unit.aside.empty(); };
+    if (std::any_of(units_.begin(), units_.end(), stood_aside)) {
+        step("sync that nothing stands aside");
+        UMBRA_TRY(sync_targets());
+    }
     UMBRA_TRY(recorder_.add(job_record::cleaned(number_)));
     return recorder_.flush(false);
 }

@@ -189,6 +189,10 @@ Result<void> ComponentRun::run_batch(std::size_t first, std::size_t end) {
     }
     if (failure_) {
         take_back(*failure_);
+        // "Nothing has changed" must hold after a power cut, too. Where that is not to be had,
+        // nothing is said: whoever looks afterwards looks at the disk.
+        step("sync what was taken back");
+        UMBRA_TRY(sync_targets());
         step("record that it was taken back");
         return report_batch(first, end);
     }

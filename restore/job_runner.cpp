@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 #include <optional>
 
@@ -170,6 +171,24 @@ Result<void> JobRunner::settle(const std::string& id, const RestoreJob& job) {
     return result;
 }
 
+Result<void> JobRunner::settle_earlier_undo(const std::string& id) {
+    UMBRA_ASSIGN(const std::vector<std::string> jobs, store_.jobs());
+    for (const auto& other : jobs) {
+        if (other <= id) continue;  // older, by its id
+        UMBRA_ASSIGN(const std::vector<std::string> records, store_.read(other));
+        const auto job = read_job(records);
+        if (!job || !job->spec || job->spec->undo_of != id) continue;
+        const bool clean =
+            std::all_of(job->components.begin(), job->components.end(),
+                        [](const JobComponent& component) { return component.cleaned; });
+        if (clean) continue;
+        UMBRA_TRY(store_.begin_run(other, false));
+        const RunGuard guard(store_, other);
+        UMBRA_TRY(settle(other, *job));
+    }
+    return {};
+}
+
 Result<JobOutcome> JobRunner::resume(const std::string& id) {
     UMBRA_ASSIGN(const std::vector<std::string> records, store_.read(id));
     UMBRA_ASSIGN(RestoreJob job, read_job(records));
@@ -211,6 +230,7 @@ Result<JobOutcome> JobRunner::undo(const std::string& id) {
                                     id, job.spec->target_root));
     UMBRA_TRY(store_.begin_run(id, false));
     RunGuard guard(store_, id);
+    UMBRA_TRY(settle_earlier_undo(id));
     UMBRA_TRY(settle(id, job));
     JobSpec spec;
     spec.kind = JobKind::kUndo;

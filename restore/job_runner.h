@@ -59,6 +59,8 @@ class JobRunner {
 
    private:
     Result<JobOutcome> run_components(JobRecorder& recorder);
+    // Of undoing this job before, interrupted: nothing of that stands aside any more.
+    Result<void> settle_earlier_undo(const std::string& id);
     Result<void> settle(const std::string& id, const RestoreJob& job);
     void tell_obstacle(const ComponentSpec& component, const Error& why) const;
     void step(const char* name) const {

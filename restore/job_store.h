@@ -24,6 +24,8 @@ class JobStore {
     virtual Result<void> append(const std::string& job, const std::vector<std::string>& records,
                                 bool sync) = 0;
     virtual Result<std::vector<std::string>> read(const std::string& job) = 0;
+    // Ids of all jobs that the caller may read, oldest first.
+    virtual Result<std::vector<std::string>> jobs() = 0;
     // What was changed in the share until now survives a power cut when it returns.
     virtual Result<void> sync_share() = 0;
 };
@@ -37,6 +39,7 @@ class MemoryJobStore : public JobStore {
     Result<void> append(const std::string& job, const std::vector<std::string>& records,
                         bool sync) override;
     Result<std::vector<std::string>> read(const std::string& job) override;
+    Result<std::vector<std::string>> jobs() override { return std::vector<std::string>{}; }
     Result<void> sync_share() override { return {}; }
 
    private:
