@@ -164,7 +164,8 @@ std::string SambaServer::must(const std::string& share, const std::string& comma
 }
 
 ProcessResult SambaServer::torture(const std::string& share, const std::string& test,
-                                   const std::vector<std::string>& options) const {
+                                   const std::vector<std::string>& options,
+                                   std::chrono::milliseconds timeout) const {
     std::vector<std::string> argv{"smbtorture",   "//127.0.0.1/" + share,
                                   "-p",           std::to_string(port_),
                                   "--configfile", config_,
@@ -173,6 +174,7 @@ ProcessResult SambaServer::torture(const std::string& share, const std::string& 
     argv.push_back(test);
     ProcessOptions place;
     place.working_directory = directory_.path();
+    place.timeout = timeout;
     return run(argv, place);
 }
 

@@ -1,6 +1,7 @@
 // Debian's real smbd, serving on loopback with configuration, users and state of its own.
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -39,7 +40,8 @@ class SambaServer {
                      const std::string& user = "root") const;
     // smbtorture's run of one test, or of a suite.
     ProcessResult torture(const std::string& share, const std::string& test,
-                          const std::vector<std::string>& options = {}) const;
+                          const std::vector<std::string>& options = {},
+                          std::chrono::milliseconds timeout = std::chrono::minutes(2)) const;
     // What smbd has logged.
     std::string log() const;
 
