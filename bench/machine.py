@@ -5,7 +5,7 @@ import platform
 import re
 import subprocess
 
-PEER_PACKAGES = ("bindfs", "mergerfs", "fuse-overlayfs", "unionfs-fuse", "btrfs-progs")
+PEER_PACKAGES = ("bindfs", "mergerfs", "fuse-overlayfs", "unionfs-fuse", "btrfs-progs", "samba")
 
 
 def facts() -> list[str]:

@@ -22,6 +22,7 @@ from bench.rows import (
     past_reads,
     requests,
     safety,
+    samba_share,
     small_operations,
     snapshot_create,
     snapshot_delete,
@@ -44,9 +45,10 @@ ROWS = {
     10: snapshot_delete,
     11: safety,
     12: cycles,
+    13: samba_share,
 }
 # Those that need the large trees come last; the memory before snapshots by the hundred exist.
-ORDER = (4, 3, 5, 6, 7, 9, 11, 12, 2, 1, 8, 10)
+ORDER = (4, 3, 5, 6, 7, 9, 13, 11, 12, 2, 1, 8, 10)
 QUICK_WARNING = "QUICK RUN: sizes too small for figures; it only shows that the script works"
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -60,7 +62,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="small sizes: to check that everything runs")
     parser.add_argument(
         "--only", type=int, action="append", choices=sorted(ROWS), metavar="ROW",
-        help="only this row of the table, 1 to 12; may be repeated",
+        help="only this row of the table, 1 to 13; may be repeated",
     )  # fmt: skip
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md and its plot")
     parser.add_argument("--programs", help=argparse.SUPPRESS)
