@@ -17,6 +17,14 @@ bool has_line_with(const std::string& text, const std::string& part) {
     return text.find(part) != std::string::npos;
 }
 
+// The NT ACL that a client is shown: what acl_xattr keeps, or makes of the POSIX ACL.
+std::string acl_of(Served& served, const std::string& path) {
+    const std::string shown = served.smb("showacls; ls " + path);
+    const auto begin = shown.find("ACL"), end = shown.find("blocks of size");
+    REQUIRE(begin < end);
+    return shown.substr(begin, shown.rfind("\n", end) - begin);
+}
+
 TEST_SUITE("samba") {
     TEST_CASE("each version is listed, opened and fetched: changed, deleted, renamed") {
         UMBRA_NEEDS_SAMBA();
@@ -96,13 +104,6 @@ TEST_SUITE("samba") {
         const auto stream_from = [&](const std::string& file, const std::string& stream) {
             served.smb("put " + (local.path() / file).string() + " doc.txt:" + stream);
         };
-        // As NT ACLs, from what acl_xattr keeps or makes of the POSIX ACL.
-        const auto acl_of = [&](const std::string& path) {
-            const std::string shown = served.smb("showacls; ls " + path);
-            const auto begin = shown.find("ACL"), end = shown.find("blocks of size");
-            REQUIRE(begin < end);
-            return shown.substr(begin, shown.rfind("\n", end) - begin);
-        };
         const auto set_acl = [&](const std::string& what) {
             must_run({"setfacl", "-m", what, served.path("doc.txt")});
         };
@@ -110,7 +111,7 @@ TEST_SUITE("samba") {
         stream_from("one", "note");
         served.smb("setmode doc.txt +h");
         set_acl("u:daemon:r--");
-        const std::string acl_then = acl_of("doc.txt");
+        const std::string acl_then = acl_of(served, "doc.txt");
         CHECK(has_line_with(acl_then, "ACE"));
         const std::string token = served.snapshot();
 
@@ -120,7 +121,7 @@ TEST_SUITE("samba") {
         stream_from("two", "added");
         served.smb("setmode doc.txt +s");
         set_acl("u:daemon:rwx,u:1234:r--");
-        const std::string acl_now = acl_of("doc.txt");
+        const std::string acl_now = acl_of(served, "doc.txt");
         CHECK(acl_now != acl_then);
 
         const std::string then = token + "\\doc.txt";
@@ -132,8 +133,35 @@ TEST_SUITE("samba") {
         CHECK(has_line_with(shown_then, ":note:$DATA], 10 bytes"));
         CHECK_FALSE(has_line_with(shown_then, ":added"));
         CHECK(has_line_with(served.smb("allinfo doc.txt"), "attributes: SA (24)"));
-        CHECK(acl_of(then) == acl_then);
-        CHECK(acl_of("doc.txt") == acl_now);
+        CHECK(acl_of(served, then) == acl_then);
+        CHECK(acl_of(served, "doc.txt") == acl_now);
+    }
+
+    TEST_CASE("an NT ACL that a client has set is the snapshot's, also where POSIX has no words") {
+        UMBRA_NEEDS_SAMBA();
+        Served served;
+        served.smb("put /etc/hostname doc.txt");
+        const auto set_acl = [&](const std::vector<std::string>& entries) {
+            std::vector<std::string> argv{
+                kPython,  python_program("set_acl.py"), std::to_string(served.server().port()),
+                "root",   SambaServer::kPassword,       "data",
+                "doc.txt"};
+            argv.insert(argv.end(), entries.begin(), entries.end());
+            must_run(argv);
+        };
+        // Well-known identities: Everyone, the built-in users. One entry denies, and one lets
+        // somebody delete and no more.
+        set_acl({"deny:S-1-5-32-546:00000002", "allow:S-1-5-32-545:00110000",
+                 "allow:S-1-1-0:001f01ff"});
+        const std::string then = acl_of(served, "doc.txt");
+        CHECK(has_line_with(then, "DENIED"));
+        CHECK(has_line_with(then, "S-1-5-32-545"));
+        const std::string token = served.snapshot();
+        set_acl({"allow:S-1-1-0:001200a9"});
+        const std::string now = acl_of(served, "doc.txt");
+        CHECK_FALSE(has_line_with(now, "S-1-5-32-545"));
+        CHECK(acl_of(served, token + "\\doc.txt") == then);
+        CHECK(acl_of(served, "doc.txt") == now);
     }
 
     TEST_CASE("malformed tokens open nothing and harm nothing") {
