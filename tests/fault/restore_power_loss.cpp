@@ -179,7 +179,7 @@ class RestorePowerTest {
             return differs(mount, run, then_[run.folder], "restored");
         }
         ++cut_off_;
-        const std::string lies = untruths(mount, run, seen);
+        std::string lies = untruths(mount, run, seen);
         if (!lies.empty()) return lies;
         if (seen.at("runs").empty())
             return differs(mount, run, now_[run.folder], "before its restore");
