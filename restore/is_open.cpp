@@ -12,7 +12,8 @@ namespace umbra {
 
 bool is_open_elsewhere(int object, bool at_all) {
     const UniqueFd file(::open(ProcPath(object).c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-    if (!file.valid()) return false;
+    // Somebody has a lease on it that even looking breaks: he has it open for writing.
+    if (!file.valid()) return errno == EWOULDBLOCK;
     // Whoever opens it while the lease is held waits, and we are told by a signal: by one that is
     // ignored unless somebody asks for it.
     ::fcntl(file.get(), F_SETSIG, SIGURG);

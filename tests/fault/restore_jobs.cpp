@@ -279,6 +279,16 @@ TEST_SUITE("restore-jobs") {
             ::close(fd);
             code = EBUSY;
         }
+        SUBCASE("a program has a lease on it") {
+            const int fd = ::open(victim.c_str(), O_RDWR | O_CLOEXEC);
+            REQUIRE(fd >= 0);
+            // That somebody wants it is told by a signal; this one is ignored.
+            REQUIRE(::fcntl(fd, F_SETSIG, SIGURG) == 0);
+            REQUIRE(::fcntl(fd, F_SETLEASE, F_WRLCK) == 0);
+            CHECK(run(ground.command()).exit_code == 6);
+            ::close(fd);
+            code = EBUSY;
+        }
         SUBCASE("it is immutable") {
             must_run({"chattr", "+i", victim.string()});
             const auto result = run(ground.command());
