@@ -87,6 +87,22 @@ TEST_CASE("a share is mounted again before the daemon of the former mount has en
     CHECK(refused.exit_code == 32);
 }
 
+TEST_CASE("a share is mounted as soon as nobody else has its volume open") {
+    UMBRA_NEEDS_MOUNTS();
+    Helpers helpers;
+    const std::string folder = helpers.folder.string();
+    must_run({umbra_binary(), "init", folder});
+    // As a command does that works on a share which is not mounted, or a daemon that closes it.
+    const fs::path held = helpers.directory.path() / "held";
+    BackgroundProcess holder({"/usr/bin/flock", folder + "/.umbra/lock", "/bin/sh", "-c",
+                              "touch '" + held.string() + "' && exec sleep 2"});
+    while (!fs::exists(held)) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    const auto mounted = helpers.call("mount.umbra", {folder, folder});
+    CHECK_MESSAGE(mounted.exit_code == 0, mounted.err);
+    CHECK(holder.wait() == 0);
+    CHECK(helpers.mounted());
+}
+
 TEST_CASE("what mount(8)'s helpers cannot do they say, with mount(8)'s exit codes") {
     UMBRA_NEEDS_MOUNTS();
     Helpers helpers;
