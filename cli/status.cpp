@@ -42,17 +42,19 @@ std::string restarted(std::uint64_t times) {
     return times == 1 ? ", restarted once" : fmt::format(", restarted {} times", times);
 }
 
-// The newest event, for those who may see events: "" where there is none.
-Result<std::string> last_event(const std::string& share) {
-    UMBRA_ASSIGN(const json events, ask_share(share, control_method::kEvents));
-    if (!events.is_array() || events.empty()) return std::string();
-    const json& event = events.back();
+// The newest event; null where there is none, or where the caller may not see events.
+json last_event(const std::string& share) {
+    const auto events = ask_share(share, control_method::kEvents);
+    return events && events->is_array() && !events->empty() ? events->back() : json();
+}
+
+std::string event_line(const json& event) {
     return fmt::format("{}: {} {}: {}", local_time(text_in(event, "time")),
                        event.value("number", 0), text_in(event, "name"),
                        printable(text_in(event, "message")));
 }
 
-void print_one(const json& status, const std::string& event) {
+void print_one(const json& status) {
     const auto show = [](const char* name, const std::string& value) {
         print_line(fmt::format("{:<12} {}", name, value));
     };
@@ -82,7 +84,8 @@ void print_one(const json& status, const std::string& event) {
          fmt::format("{}; when full: {}", used_and_limit(status.value("space", json::object())),
                      text_in(status, "on_full")));
     show("filled", fill_in(status.value("space", json::object())));
-    if (!event.empty()) show("last event", event);
+    const json event = status.value("last_event", json());
+    if (event.is_object()) show("last event", event_line(event));
 }
 
 void print_all(const std::vector<json>& all) {
@@ -122,12 +125,9 @@ Result<ExitCode> show_all(bool as_json) {
 
 Result<ExitCode> run_status(const StatusOptions& options) {
     if (options.share.empty()) return show_all(options.as_json);
-    UMBRA_ASSIGN(const json status, ask_share(options.share, control_method::kStatus));
-    if (options.as_json) {
-        print_json(status);
-    } else {
-        print_one(status, last_event(options.share).value_or(""));
-    }
+    UMBRA_ASSIGN(json status, ask_share(options.share, control_method::kStatus));
+    status["last_event"] = last_event(options.share);
+    options.as_json ? print_json(status) : print_one(status);
     return ExitCode::kDone;
 }
 

@@ -2,8 +2,10 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 
+#include <filesystem>
 #include <memory>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -24,11 +26,18 @@ struct WritersAddOptions {
     std::vector<std::string> settings;  // KEY=VALUE
 };
 
+// From where the program is, wherever that was installed to.
+std::filesystem::path shipped_definition(const std::string& name) {
+    std::error_code failure;
+    const auto program = std::filesystem::read_symlink("/proc/self/exe", failure);
+    return (program.parent_path() / UMBRA_WRITERS_FROM_PROGRAM / (name + ".toml"))
+        .lexically_normal();
+}
+
 Result<std::string> read_definition(const std::string& source) {
     // Those that come with Umbra have names that are no paths.
     const bool shipped = check_writer_name(source).has_value();
-    const std::string path =
-        shipped ? fmt::format("{}/{}.toml", UMBRA_WRITERS_DIR, source) : source;
+    const std::string path = shipped ? shipped_definition(source).string() : source;
     auto text = read_small_file(AT_FDCWD, path.c_str());
     if (text) return text;
     if (shipped && text.error().code == ENOENT)

@@ -24,6 +24,7 @@ pkg_check_modules(TOMLPLUSPLUS REQUIRED IMPORTED_TARGET tomlplusplus)
 pkg_check_modules(ACL REQUIRED IMPORTED_TARGET libacl)
 pkg_check_modules(CAP REQUIRED IMPORTED_TARGET libcap)
 pkg_check_modules(SQLITE REQUIRED IMPORTED_TARGET sqlite3)
+pkg_check_modules(LIBNFS REQUIRED IMPORTED_TARGET libnfs)
 find_package(CLI11 REQUIRED)
 find_package(doctest REQUIRED)
 find_package(fmt REQUIRED)
@@ -54,4 +55,5 @@ target_link_libraries(umbra_cli_dependencies INTERFACE CLI11::CLI11 nlohmann_jso
 
 add_library(umbra_test_dependencies INTERFACE)
 target_link_libraries(umbra_test_dependencies INTERFACE doctest::doctest
-    nlohmann_json::nlohmann_json PkgConfig::ACL PkgConfig::CAP PkgConfig::SQLITE)
+    nlohmann_json::nlohmann_json PkgConfig::ACL PkgConfig::CAP PkgConfig::SQLITE
+    PkgConfig::LIBNFS)

@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
@@ -29,6 +30,7 @@
 #include "fuse/daemon_methods.h"
 #include "fuse/event_sink.h"
 #include "fuse/hand_over.h"
+#include "fuse/mount_place.h"
 #include "fuse/mount_session.h"
 #include "fuse/mount_table.h"
 #include "fuse/service_manager.h"
@@ -83,7 +85,24 @@ bool keep_waiting(const DaemonReport& report, const SignalWatcher& signals) {
     return ::poll(waited, 2, kRetryMilliseconds) == 0;
 }
 
-Result<std::unique_ptr<Volume>> open_volume(const DaemonOptions& options,
+bool is_mounted(const Registry& registry, const std::string& share) {
+    const auto all = registry.mounted();
+    return !all || std::any_of(all->begin(), all->end(), [&](const MountedShare& mounted) {
+        return mounted.share == share && is_shown(mounted);
+    });
+}
+
+// Whether an error of Volume::open() is about somebody who will be gone: a daemon that has been
+// unmounted and closes the volume, or a command, which opens it for a moment.
+bool goes_by(const Error& error, const Registry& registry, const DaemonOptions& options,
+             std::chrono::steady_clock::duration waited) {
+    if (error.kind != ErrorKind::kRefused) return false;
+    if (error.code == EAGAIN) return waited < options.wait;
+    return error.code == EBUSY && waited < std::max(options.wait, kEndingPatience) &&
+           !is_mounted(registry, options.share);
+}
+
+Result<std::unique_ptr<Volume>> open_volume(const DaemonOptions& options, const Registry& registry,
                                             const DaemonReport& report,
                                             const SignalWatcher& signals, EventSink& sink) {
     if (options.initialise && !Volume::is_share(options.share)) {
@@ -102,7 +121,8 @@ Result<std::unique_ptr<Volume>> open_volume(const DaemonOptions& options,
         sink.take(event);
         return event;
     };
-    const auto deadline = std::chrono::steady_clock::now() + options.wait;
+    const auto began = std::chrono::steady_clock::now();
+    const auto deadline = began + options.wait;
     bool said = false;
     for (;;) {
         auto volume = Volume::open({options.share,
@@ -110,9 +130,8 @@ Result<std::unique_ptr<Volume>> open_volume(const DaemonOptions& options,
                                     options.memory_bytes,
                                     {options.lease, options.take_over}},
                                    announce);
-        const bool owned =
-            !volume && volume.error().kind == ErrorKind::kRefused && volume.error().code == EAGAIN;
-        if (owned && std::chrono::steady_clock::now() < deadline) {
+        const auto waited = std::chrono::steady_clock::now() - began;
+        if (!volume && goes_by(volume.error(), registry, options, waited)) {
             if (!keep_waiting(report, signals)) return volume;
             continue;
         }
@@ -290,7 +309,8 @@ Result<std::optional<HandOver>> live(const DaemonOptions& options, const Registr
     std::optional<FolderBelow> below;
     if (predecessor != nullptr) below.emplace(options.share, predecessor->folder.get());
     EventSink sink(options.share);
-    UMBRA_ASSIGN(std::unique_ptr<Volume> volume, open_volume(options, report, signals, sink));
+    UMBRA_ASSIGN(std::unique_ptr<Volume> volume,
+                 open_volume(options, registry, report, signals, sink));
     below.reset();
     sink.follow(volume.get());
     // Somebody else serves the share now: end, as on a signal.

@@ -1,6 +1,5 @@
 #include "fuse/hand_over.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <spawn.h>
 #include <sys/mman.h>
@@ -12,6 +11,7 @@
 #include <cstdlib>
 #include <utility>
 
+#include "fuse/inherited_fd.h"
 #include "fuse/mount_state.h"
 #include "snapstore/bytes.h"
 
@@ -21,17 +21,6 @@ namespace {
 
 constexpr std::uint32_t kVersion = 1;
 constexpr int kCheckedDescriptor = 3;
-
-int inherited(UniqueFd& fd) {
-    if (fd.valid()) ::fcntl(fd.get(), F_SETFD, 0);
-    return fd.release();
-}
-
-UniqueFd taken_over(int number) {
-    UniqueFd fd(number);
-    if (fd.valid()) ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC);
-    return fd;
-}
 
 void put_options(ByteWriter& out, const DaemonOptions& options) {
     out.put_text(options.share).put_text(options.mountpoint);

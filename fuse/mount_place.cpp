@@ -6,6 +6,9 @@
 #include <sys/statfs.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <vector>
+
 #include "fuse/mount_table.h"
 #include "fuse/share_path.h"
 #include "snapstore/volume.h"
@@ -13,6 +16,8 @@
 namespace umbra {
 
 namespace {
+
+constexpr useconds_t kLookAgainMicroseconds = 20'000;
 
 tl::unexpected<Error> refused(std::string message) {
     return error_of(ErrorKind::kRefused, EBUSY, std::move(message));
@@ -91,8 +96,22 @@ Result<void> check_no_share_above(const std::string& folder) {
     return {};
 }
 
+// umount(8) returns before the daemon has ended: what it unmounted there is waited for.
+Result<std::vector<MountedShare>> mounted_to_stay(const Registry& registry,
+                                                  const std::string& folder) {
+    const auto deadline = std::chrono::steady_clock::now() + kEndingPatience;
+    for (;;) {
+        UMBRA_ASSIGN(std::vector<MountedShare> all, registry.mounted());
+        const bool ending = std::any_of(all.begin(), all.end(), [&](const MountedShare& mounted) {
+            return (mounted.share == folder || mounted.mountpoint == folder) && !is_shown(mounted);
+        });
+        if (!ending || std::chrono::steady_clock::now() >= deadline) return all;
+        ::usleep(kLookAgainMicroseconds);
+    }
+}
+
 Result<void> check_apart(const Registry& registry, const std::string& folder) {
-    UMBRA_ASSIGN(const std::vector<MountedShare> all, registry.mounted());
+    UMBRA_ASSIGN(const std::vector<MountedShare> all, mounted_to_stay(registry, folder));
     for (const auto& mounted : all) UMBRA_TRY(check_apart_from(mounted, folder));
     UMBRA_TRY(check_apart_from_mounts(folder));
     return check_no_share_above(folder);
@@ -118,6 +137,13 @@ Result<void> detach_if_dead(const std::string& path,
 }
 
 }  // namespace
+
+bool is_shown(const MountedShare& mounted) {
+    const auto table = read_mount_table();
+    if (!table) return true;
+    const auto top = mount_at(*table, mounted.mountpoint);
+    return top && top->type == kMountType;
+}
 
 Result<std::string> check_share_place(const Registry& registry, const std::string& share) {
     auto folder = existing_folder(share, "the folder");

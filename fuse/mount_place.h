@@ -1,6 +1,7 @@
 // Where a share may be made and mounted: never inside another share, around one, or over a mount.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <optional>
 #include <string>
@@ -15,9 +16,17 @@ struct MountPlace {
     std::string mountpoint;  // the same when in place
 };
 
+// How long a mount waits for the daemon of a former one, which closes its volume after the
+// unmounting.
+inline constexpr std::chrono::seconds kEndingPatience{30};
+
+// Whether a registered share is mounted in this mount namespace: when not, its daemon is ending, or
+// serves another namespace.
+bool is_shown(const MountedShare& mounted);
+
 // Checks a folder that is to be (made) a share: it exists, is a folder, is not mounted, and neither
-// lies in another share nor contains one that is mounted. Returns its canonical path. kNotFound, or
-// kRefused naming the other share.
+// lies in another share nor contains one that is mounted. Waits kEndingPatience for a daemon of it
+// that is ending. Returns its canonical path. kNotFound, or kRefused naming the other share.
 Result<std::string> check_share_place(const Registry& registry, const std::string& share);
 
 // The canonical path of a diff area outside its share must lie in no share at all: kUsage when it

@@ -7,24 +7,13 @@
 #include <memory>
 #include <utility>
 
+#include "fuse/inherited_fd.h"
 #include "fuse/operations.h"
 #include "snapstore/bytes.h"
 
 namespace umbra {
 
 namespace {
-
-// A descriptor that stays open over exec(2); -1 where there is none.
-int inherited(UniqueFd& fd) {
-    if (fd.valid()) ::fcntl(fd.get(), F_SETFD, 0);
-    return fd.release();
-}
-
-UniqueFd taken_over(int number) {
-    UniqueFd fd(number);
-    if (fd.valid()) ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC);
-    return fd;
-}
 
 // For this same machine: as memory has it.
 template <typename Plain>

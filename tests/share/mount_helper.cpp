@@ -1,8 +1,13 @@
 // The names of the program that mount(8) and umount(8) call, called as they do.
 #include <doctest/doctest.h>
+#include <signal.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
+#include <chrono>
+#include <nlohmann/json.hpp>
 #include <string>
+#include <thread>
 
 #include "tests/support/process.h"
 #include "tests/support/scratch.h"
@@ -13,6 +18,7 @@ namespace umbra::test {
 namespace {
 
 namespace fs = std::filesystem;
+using nlohmann::json;
 
 struct Helpers {
     TempDir directory{"helpers"};
@@ -55,6 +61,46 @@ TEST_CASE("what mount(8) passes mounts, and umount(8)'s helper waits for the end
     REQUIRE(helpers.call("mount.umbra", {folder, folder, "-o", "ro"}).exit_code == 0);
     CHECK(::access((helpers.folder / "new").c_str(), F_OK) != 0);
     CHECK(run({"/usr/bin/touch", (helpers.folder / "new").string()}).exit_code != 0);
+}
+
+// umount(8) calls no helper where it knows no more of a mount than that it is FUSE.
+TEST_CASE("a share is mounted again before the daemon of the former mount has ended") {
+    UMBRA_NEEDS_MOUNTS();
+    Helpers helpers;
+    const std::string folder = helpers.folder.string();
+    REQUIRE(helpers.call("mount.umbra", {folder, folder}).exit_code == 0);
+    const json status = json::parse(must_run({umbra_binary(), "status", folder, "--json"}));
+    const auto daemon = status.at("pid").get<pid_t>();
+    // It has the volume, and does not come to closing it.
+    REQUIRE(::kill(daemon, SIGSTOP) == 0);
+    REQUIRE(::umount2(folder.c_str(), 0) == 0);
+    ProcessResult again;
+    std::thread mounting([&] { again = helpers.call("mount.umbra", {folder, folder}); });
+    std::this_thread::sleep_for(std::chrono::seconds(1));
+    REQUIRE(::kill(daemon, SIGCONT) == 0);
+    mounting.join();
+    CHECK_MESSAGE(again.exit_code == 0, again.err);
+    CHECK(helpers.mounted());
+    // Who finds it mounted does not wait: it stays so.
+    TempDir elsewhere("elsewhere");
+    const auto refused = helpers.call("mount.umbra", {folder, elsewhere.path().string()});
+    CHECK(refused.exit_code == 32);
+}
+
+TEST_CASE("a share is mounted as soon as nobody else has its volume open") {
+    UMBRA_NEEDS_MOUNTS();
+    Helpers helpers;
+    const std::string folder = helpers.folder.string();
+    must_run({umbra_binary(), "init", folder});
+    // As a command does that works on a share which is not mounted, or a daemon that closes it.
+    const fs::path held = helpers.directory.path() / "held";
+    BackgroundProcess holder({"/usr/bin/flock", folder + "/.umbra/lock", "/bin/sh", "-c",
+                              "touch '" + held.string() + "' && exec sleep 2"});
+    while (!fs::exists(held)) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    const auto mounted = helpers.call("mount.umbra", {folder, folder});
+    CHECK_MESSAGE(mounted.exit_code == 0, mounted.err);
+    CHECK(holder.wait() == 0);
+    CHECK(helpers.mounted());
 }
 
 TEST_CASE("what mount(8)'s helpers cannot do they say, with mount(8)'s exit codes") {

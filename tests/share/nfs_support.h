@@ -2,8 +2,12 @@
 // `umbra share nfs` prints.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdio>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "tests/support/ganesha.h"
 #include "tests/support/share.h"
@@ -24,8 +28,18 @@ class NfsShare {
     UmbraMount& mount() { return share_.mount(); }
     std::filesystem::path path(const std::string& inside) const { return share_.path(inside); }
 
+    // Mounts what was unmounted, with the device number that it had: Ganesha takes that into
+    // handles. Throws where another mount of this machine has it, and keeps it.
+    void mount_as_before();
+
    private:
+    // Small filesystems, for the device numbers that they take.
+    class Placeholder;
+    using Placeholders = std::vector<std::unique_ptr<Placeholder>>;
+    NfsShare(FilesystemType type, Placeholders below);
+
     Share share_;
+    dev_t device_;
     Ganesha server_;
 };
 

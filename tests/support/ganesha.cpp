@@ -76,7 +76,8 @@ std::optional<std::string> missing_for_nfs() {
 
 Ganesha::Ganesha(const std::string& exports)
     : directory_("ganesha"),
-      network_({"/usr/bin/unshare", "--net", "/bin/sh", "-c",
+      network_({"/usr/bin/setpriv", "--pdeathsig", "KILL", "/usr/bin/unshare", "--net", "/bin/sh",
+                "-c",
                 "ip link set lo up && touch '" + (directory_.path() / "up").string() +
                     "' && exec sleep 3600"}) {
     hide_state_once();
@@ -122,8 +123,14 @@ std::string Ganesha::url(const fs::path& path) {
 }
 
 std::vector<std::string> Ganesha::in_network(const std::vector<std::string>& argv) const {
-    std::vector<std::string> all{"/usr/bin/nsenter",
-                                 "--net=/proc/" + std::to_string(network_.pid()) + "/ns/net", "--"};
+    // Ends with the test, however that ends: a portmapper that is left behind keeps the next from
+    // starting.
+    std::vector<std::string> all{"/usr/bin/setpriv",
+                                 "--pdeathsig",
+                                 "KILL",
+                                 "/usr/bin/nsenter",
+                                 "--net=/proc/" + std::to_string(network_.pid()) + "/ns/net",
+                                 "--"};
     all.insert(all.end(), argv.begin(), argv.end());
     return all;
 }

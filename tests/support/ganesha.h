@@ -33,6 +33,8 @@ class Ganesha {
     // Runs a program in the server's network.
     ProcessResult run(const std::vector<std::string>& argv) const;
     std::vector<std::string> in_network(const std::vector<std::string>& argv) const;
+    // A process in the server's network, which lives as long as this.
+    pid_t network_process() const { return network_.pid(); }
 
     // What nfs-cat prints; throws with its stderr unless it succeeds.
     std::string contents(const std::filesystem::path& path) const;
