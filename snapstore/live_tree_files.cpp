@@ -21,8 +21,9 @@ constexpr std::size_t kMaxCopyAtOnce =
     16 << 20;  // bounds how long a snapshot's cut may wait for one copy_file_range
 
 // What of a caller's open flags means something below: the kernel has resolved names, offsets and
-// creation already.
+// creation already. O_PATH comes from the mount itself, to ask something of an object of any kind.
 int flags_below(int flags) {
+    if ((flags & O_PATH) != 0) return O_PATH | O_NOFOLLOW;
     return (flags & (O_ACCMODE | O_SYNC | O_DSYNC)) | O_NOATIME | O_NOFOLLOW | O_NONBLOCK;
 }
 
