@@ -2,6 +2,7 @@
 #include <memory>
 
 #include "fuse/operations.h"
+#include "fuse/shown_status.h"
 #include "fuse/snapshot_view.h"
 #include "fuse/snapshots_directory.h"
 
@@ -46,17 +47,28 @@ AttributeChange change_asked_for(const struct stat& status, int valid) {
 
 }  // namespace
 
-void getattr(Request& request, fuse_ino_t number, fuse_file_info* info) {
-    MountContext& context = request.context();
-    const NodeId node(number);
-    if (node.is_snapshots_directory()) return snapshots_directory::getattr(request, node);
-    if (node.in_snapshot()) return snapshot_view::getattr(request, node);
+}  // namespace umbra::operations
 
+namespace umbra {
+
+Result<struct stat> shown_status(MountContext& context, NodeId node, FileHandle* handle) {
+    if (node.is_snapshots_directory()) return snapshots_directory::own_status(context, node);
+    if (node.in_snapshot()) return snapshot_view::status(context, node);
+    UMBRA_ASSIGN(const struct stat status, handle != nullptr && handle->live() != nullptr
+                                               ? context.live().status_of(*handle->live())
+                                               : operations::live_status(context, node));
+    return context.shown_live(node, status);
+}
+
+}  // namespace umbra
+
+namespace umbra::operations {
+
+void getattr(Request& request, fuse_ino_t number, fuse_file_info* info) {
     const auto handle = request.open_file(info);
-    const auto status = handle && handle->live() ? context.live().status_of(*handle->live())
-                                                 : live_status(context, node);
+    const auto status = shown_status(request.context(), NodeId(number), handle.get());
     if (!status) return request.error(status.error());
-    request.attributes(context.shown_live(node, *status));
+    request.attributes(*status);
 }
 
 void setattr(Request& request, fuse_ino_t number, struct stat* status, int valid,

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "fuse/operations.h"
+#include "snapstore/thread_identity.h"
 
 namespace umbra::operations {
 
@@ -31,10 +32,10 @@ void get_extended_flags(Request& request, NodeId node, std::size_t out_size) {
     request.ioctl_result(&*flags, sizeof *flags);
 }
 
-// The kernel keeps the old time of change otherwise.
+// The kernel keeps the old time of change otherwise; ext4 dates also what it then refuses in part.
 void reply_to_set(Request& request, NodeId node, const Result<void>& set) {
-    if (!set) return request.error(set.error());
     request.context().notifications().forget_attributes(node);
+    if (!set) return request.error(set.error());
     request.ioctl_result(nullptr, 0);
 }
 
@@ -45,6 +46,7 @@ void set_flags(Request& request, NodeId node, const void* in, std::size_t in_siz
     std::memcpy(&flags, in, sizeof flags);
     const auto object = context.live_object(node);
     if (!object) return request.error(object.error());
+    const BoundScope bound(request.caller().uid != 0);
     reply_to_set(request, node, context.live().set_inode_flags(*object, flags));
 }
 
@@ -55,6 +57,7 @@ void set_extended_flags(Request& request, NodeId node, const void* in, std::size
     std::memcpy(&flags, in, sizeof flags);
     const auto object = context.live_object(node);
     if (!object) return request.error(object.error());
+    const BoundScope bound(request.caller().uid != 0);
     reply_to_set(request, node, context.live().set_extended_flags(*object, flags));
 }
 

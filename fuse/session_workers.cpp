@@ -13,6 +13,7 @@
 
 #include "fuse/mount_context.h"
 #include "fuse/operations.h"
+#include "fuse/statx.h"
 
 namespace umbra {
 
@@ -186,15 +187,20 @@ void SessionWorkers::serve(Worker& worker, char* buffer, std::size_t size) {
         }
         const bool forgets = is_forget(buffer);
         about_to_serve(forgets);
-        fuse_buf request{};
-        request.size = static_cast<std::size_t>(got);
-        request.mem = buffer;
-        fuse_session_process_buf(worker.session.get(), &request);
+        process(worker.session.get(), buffer, static_cast<std::size_t>(got));
         if (!forgets) {
             const std::lock_guard lock(mutex_);
             ++idle_;
         }
     }
+}
+
+void SessionWorkers::process(fuse_session* session, char* buffer, std::size_t size) {
+    if (statx_request::answered(context_, fuse_session_fd(session), buffer, size)) return;
+    fuse_buf request{};
+    request.size = size;
+    request.mem = buffer;
+    fuse_session_process_buf(session, &request);
 }
 
 // Somebody must be left who waits for requests, as far as there may be more threads.

@@ -88,6 +88,7 @@ class SessionWorkers {
     Result<void> add_locked();
     void work(Worker& worker);
     void serve(Worker& worker, char* buffer, std::size_t size);
+    void process(fuse_session* session, char* buffer, std::size_t size);
     void about_to_serve(bool forgets);
     void end(std::optional<Error> failure);
 

@@ -131,13 +131,10 @@ void lookup(Request& request, NodeId directory, const char* name) {
     entry.error().code == ENOENT ? request.absent() : request.error(entry.error());
 }
 
-void getattr(Request& request, NodeId node) {
-    MountContext& context = request.context();
-    const auto object = context.past_object(node);
-    if (!object) return request.error(object.error());
-    const auto status = context.volume().past(object->epoch).status(object->id);
-    if (!status) return request.error(status.error());
-    request.attributes(context.shown_past(node, *status));
+Result<struct stat> status(MountContext& context, NodeId node) {
+    UMBRA_ASSIGN(const PastObject object, context.past_object(node));
+    UMBRA_ASSIGN(const struct stat found, context.volume().past(object.epoch).status(object.id));
+    return context.shown_past(node, found);
 }
 
 // smbd opens what a client wants to write for writing, in a snapshot too, and tells the client at

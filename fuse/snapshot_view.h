@@ -14,7 +14,7 @@
 namespace umbra::snapshot_view {
 
 void lookup(Request& request, NodeId directory, const char* name);
-void getattr(Request& request, NodeId node);
+Result<struct stat> status(MountContext& context, NodeId node);
 void readlink(Request& request, NodeId node);
 void open(Request& request, NodeId node, fuse_file_info& info);
 void read(Request& request, const FileHandle& handle, std::size_t size, off_t offset);

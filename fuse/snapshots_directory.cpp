@@ -20,6 +20,8 @@ namespace {
 constexpr blksize_t kBlockSize = 4096;
 constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
 
+}  // namespace
+
 // Times are those of the newest snapshot, so that they change when a snapshot is made. The
 // nanoseconds count the changes of the list: an NFS server must see one also when a snapshot was
 // deleted, and none otherwise.
@@ -42,6 +44,8 @@ Result<struct stat> own_status(MountContext& context, NodeId node) {
     status.st_atim = status.st_mtim = status.st_ctim = changed;
     return status;
 }
+
+namespace {
 
 // What a token is in the .snapshots of a folder: never remembered by the kernel under its name,
 // since another caller may not enter it, and since the folder may be moved.
@@ -224,12 +228,6 @@ void lookup(Request& request, NodeId node, const char* name) {
                            : snapshot_view::root_entry(context, snapshot->epoch);
     if (!entry) return request.error(entry.error());
     request.entry(*entry, node);
-}
-
-void getattr(Request& request, NodeId node) {
-    const auto status = own_status(request.context(), node);
-    if (!status) return request.error(status.error());
-    request.attributes(*status);
 }
 
 void mkdir(Request& request, NodeId node, const char* name) {

@@ -32,11 +32,11 @@ NodeId of_folder(NodeId folder);
 
 // What the kernel is to know of .snapshots itself.
 Result<NodeEntry> own_entry(MountContext& context, NodeId node);
+Result<struct stat> own_status(MountContext& context, NodeId node);
 // .snapshots itself, looked up in a folder of the live tree.
 void lookup_self(Request& request, NodeId folder);
 // A token or label in it.
 void lookup(Request& request, NodeId node, const char* name);
-void getattr(Request& request, NodeId node);
 // Answered later, from the snapshot thread.
 void mkdir(Request& request, NodeId node, const char* name);
 void rmdir(Request& request, NodeId node, const char* name);

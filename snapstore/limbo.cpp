@@ -11,6 +11,7 @@
 
 #include "snapstore/filesystem_kind.h"
 #include "snapstore/proc_path.h"
+#include "snapstore/project_id.h"
 #include "snapstore/volume_files.h"
 
 namespace umbra {
@@ -56,6 +57,7 @@ Result<UniqueFd> Limbo::epoch_directory(Epoch epoch) {
     // A deletion may have removed the directory when it had become empty.
     if (current_.valid() && current_epoch_ == epoch && !removed(current_.get())) return another();
     std::string name = format_limbo_directory_name(epoch);
+    leave_project(directory_.get());
     for (;;) {
         if (mkdirat(directory_.get(), name.c_str(), 0700) != 0 && errno != EEXIST)
             return errno_error(errno, "creating limbo directory " + name);
@@ -68,6 +70,7 @@ Result<UniqueFd> Limbo::epoch_directory(Epoch epoch) {
         if (current_.valid()) break;
         if (errno != ENOENT) return errno_error(errno, "opening limbo directory " + name);
     }
+    leave_project(current_.get());
     current_epoch_ = epoch;
     return another();
 }

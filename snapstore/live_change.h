@@ -51,6 +51,11 @@ inline Result<void> before_change(VolumeCore& core, ObjectId object, int flags =
     return core.deferred->before_change(object, (flags & (O_SYNC | O_DSYNC)) != 0);
 }
 
+// Must the caller's change be made as him, so that he gets no room that is not his to have?
+inline bool room_is_kept_from(VolumeCore& core, const Caller& caller) {
+    return caller.uid != 0 && core.root_reserve.matters(core.mount.root.get());
+}
+
 // An object for the ioctls of inode flags.
 inline Result<UniqueFd> open_for_ioctl(const LiveMount& mount, ObjectId object) {
     return mount.open_object(object, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOATIME);

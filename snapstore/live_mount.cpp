@@ -6,9 +6,36 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <fstream>
+#include <sstream>
+
 #include "snapstore/folder_below.h"
 
 namespace umbra {
+
+namespace {
+
+// Is this place seen through a mount that shows other owners than the filesystem has?
+bool on_idmapped_mount(const std::string& path) {
+    constexpr unsigned kMountId = 0x1000;  // STATX_MNT_ID
+    struct statx status {};
+    if (statx(AT_FDCWD, path.c_str(), AT_SYMLINK_NOFOLLOW, kMountId, &status) != 0 ||
+        (status.stx_mask & kMountId) == 0)
+        return false;
+    std::ifstream table("/proc/self/mountinfo");
+    for (std::string line; std::getline(table, line);) {
+        std::istringstream words(line);
+        std::uint64_t id = 0;
+        std::string parent, device, root, place, options;
+        if (!(words >> id >> parent >> device >> root >> place >> options) ||
+            id != status.stx_mnt_id)
+            continue;
+        return ("," + options + ",").find(",idmapped,") != std::string::npos;
+    }
+    return false;
+}
+
+}  // namespace
 
 Result<LiveMount> LiveMount::open(const std::string& share) {
     auto failed = [&](ErrorKind kind, int code, const char* what) {
@@ -17,6 +44,12 @@ Result<LiveMount> LiveMount::open(const std::string& share) {
     };
     // A predecessor's own view is as good as a new one.
     const int below = FolderBelow::of(share);
+    if (below < 0 && on_idmapped_mount(share))
+        return error_of(ErrorKind::kRefused, EINVAL,
+                        "'" + share +
+                            "' is seen through an idmapped mount, and its history would belong to "
+                            "others than its files: make the folder a share, and mount it, where "
+                            "the filesystem itself is mounted");
     UniqueFd tree(below >= 0 ? fcntl(below, F_DUPFD_CLOEXEC, 0)
                              : static_cast<int>(syscall(
                                    SYS_open_tree, AT_FDCWD, share.c_str(),

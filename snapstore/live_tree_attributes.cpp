@@ -53,11 +53,29 @@ Result<void> change_mode(int fd, mode_t mode) {
     return {};
 }
 
-Result<void> apply(int fd, const AttributeChange& change, const OpenFile* file,
+// Does what an empty change clears belong to somebody else? Then it is none: the kernel sends one
+// before anybody writes to a file with set-id bits (writing clears them), and for chown(2) to
+// nobody, and the two look alike.
+bool spares_set_id(int fd, const Caller& caller) {
+    struct stat status {};
+    if (caller.uid == 0 || fstatat(fd, "", &status, AT_EMPTY_PATH) != 0) return false;
+    return caller.uid != status.st_uid && !S_ISDIR(status.st_mode) &&
+           (status.st_mode & (S_ISUID | S_ISGID)) != 0;
+}
+
+Result<void> apply(VolumeCore& core, int fd, const AttributeChange& change, const OpenFile* file,
                    const Caller& caller) {
+    const bool times = change.access_time_change != TimeChange::kOmit ||
+                       change.modification_time_change != TimeChange::kOmit;
+    const bool nothing = !change.size && !change.mode && !times && !change.uid && !change.gid;
+    if (nothing && spares_set_id(fd, caller)) return {};
+    // Who sets neither owner nor group has called chown(2) all the same, which dates the file.
+    const bool owner = change.uid || change.gid || nothing;
+    const bool takes_room = change.size || owner;
+    OrdinaryRoomScope room(takes_room && room_is_kept_from(core, caller), caller);
     if (change.size)
         UMBRA_TRY(change_size(fd, *change.size, file, caller.uid != 0 || change.clear_set_id));
-    if (change.uid || change.gid) {
+    if (owner) {
         ClearSetIdScope clear(caller.uid != 0, fd);
         if (fchownat(fd, "", change.uid.value_or(static_cast<uid_t>(-1)),
                      change.gid.value_or(static_cast<gid_t>(-1)), AT_EMPTY_PATH) != 0)
@@ -65,12 +83,11 @@ Result<void> apply(int fd, const AttributeChange& change, const OpenFile* file,
     }
     // After the owner, since changing that clears set-id bits.
     if (change.mode) UMBRA_TRY(change_mode(fd, *change.mode & 07777));
-    if (change.access_time_change != TimeChange::kOmit ||
-        change.modification_time_change != TimeChange::kOmit) {
-        const struct timespec times[2] = {
+    if (times) {
+        const struct timespec values[2] = {
             time_argument(change.access_time_change, change.access_time),
             time_argument(change.modification_time_change, change.modification_time)};
-        if (utimensat(fd, "", times, AT_EMPTY_PATH) != 0) return errno_only(errno);
+        if (utimensat(fd, "", values, AT_EMPTY_PATH) != 0) return errno_only(errno);
     }
     return {};
 }
@@ -97,7 +114,7 @@ Result<struct stat> LiveTree::change_attributes(ObjectId object, const Attribute
                 UMBRA_TRY(before_change(core_, object));
             else
                 core_.settle(object);  // or it would change the times later
-            UMBRA_TRY(apply(fd.get(), wanted, file, caller));
+            UMBRA_TRY(apply(core_, fd.get(), wanted, file, caller));
             if (fstatat(fd.get(), "", &status, AT_EMPTY_PATH) != 0) return errno_only(errno);
             core_.hide_traces(object, status);
             return status;
@@ -116,6 +133,7 @@ Result<void> LiveTree::set_extended(ObjectId object, const std::string& name,
         OtherGroupScope outside(
             name == "system.posix_acl_access" && caller.uid != 0 && caller.gid != status.st_gid,
             caller.gid);
+        OrdinaryRoomScope room(room_is_kept_from(core_, caller), caller);
         if (setxattr(ProcPath(fd.get()).c_str(), name.c_str(), value.data(), value.size(), flags) !=
             0)
             return errno_only(errno);

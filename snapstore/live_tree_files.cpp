@@ -21,8 +21,9 @@ constexpr std::size_t kMaxCopyAtOnce =
     16 << 20;  // bounds how long a snapshot's cut may wait for one copy_file_range
 
 // What of a caller's open flags means something below: the kernel has resolved names, offsets and
-// creation already.
+// creation already. O_PATH comes from the mount itself, to ask something of an object of any kind.
 int flags_below(int flags) {
+    if ((flags & O_PATH) != 0) return O_PATH | O_NOFOLLOW;
     return (flags & (O_ACCMODE | O_SYNC | O_DSYNC)) | O_NOATIME | O_NOFOLLOW | O_NONBLOCK;
 }
 
@@ -46,9 +47,10 @@ bool ordinary(const Caller& caller) { return caller.uid != 0; }
 // Nothing but a failing disk may keep a deferred write from its file later: it lies within the
 // file, over data that is there, and the filesystem has room to write it elsewhere (btrfs does).
 // And it must do no more than write: set-id bits are cleared at once, O_SYNC promises more, and who
-// may not write any more (chattr +i) hears of it at once.
-bool can_be_deferred(const VolumeCore& core, const OpenFile& file, std::uint64_t offset,
+// may not write any more (chattr +i, a quota) hears of it at once.
+bool can_be_deferred(VolumeCore& core, const OpenFile& file, std::uint64_t offset,
                      std::size_t size) {
+    if (core.root_reserve.has_quotas(core.mount.root.get())) return false;
     if ((file.flags & (O_SYNC | O_DSYNC)) != 0 || size == 0 || !core.deferred->has_room(size))
         return false;
     const int fd = file.fd.get();
@@ -199,6 +201,7 @@ Result<std::size_t> LiveTree::write(OpenFile& file, std::uint64_t offset, std::s
         }
         UMBRA_TRY(preserver.wait());
         UMBRA_TRY(before_change(core_, file.id, file.flags));
+        OrdinaryRoomScope room(room_is_kept_from(core_, caller), caller);
         ClearSetIdScope clear(ordinary(caller), file.fd.get());
         ssize_t written =
             bytes ? retry_write(file.fd.get(), *bytes, offset) : perform(file.fd.get());
@@ -224,6 +227,7 @@ Result<void> LiveTree::allocate(OpenFile& file, int mode, std::uint64_t offset,
             UMBRA_TRY(preserver.content(file.id, offset, 0));
         UMBRA_TRY(preserver.wait());
         UMBRA_TRY(before_change(core_, file.id, file.flags));
+        OrdinaryRoomScope room(room_is_kept_from(core_, caller), caller);
         ClearSetIdScope clear(ordinary(caller), file.fd.get());
         if (fallocate(file.fd.get(), mode, static_cast<off_t>(offset),
                       static_cast<off_t>(length)) != 0)
@@ -249,6 +253,7 @@ Result<std::size_t> LiveTree::copy_range(ObjectId in, int in_fd, std::uint64_t i
         UMBRA_TRY(preserver.wait());
         core_.settle(in);
         UMBRA_TRY(before_change(core_, out.id, out.flags));
+        OrdinaryRoomScope room(room_is_kept_from(core_, caller), caller);
         ClearSetIdScope clear(ordinary(caller), out.fd.get());
         auto from = static_cast<off64_t>(in_offset);
         auto to = static_cast<off64_t>(out_offset);

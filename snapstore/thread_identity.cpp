@@ -55,6 +55,24 @@ const Capabilities& thread_capabilities() {
     return capabilities;
 }
 
+// What the scopes that live on this thread have given up.
+thread_local std::uint64_t given_up = 0;
+
+// Also after setfsuid(2), which takes or gives the capabilities of filesystems by itself.
+void apply_capabilities() {
+    set_effective(thread_capabilities(), thread_capabilities().effective & ~given_up);
+}
+
+void give_up(int capability) {
+    given_up |= bit(capability);
+    apply_capabilities();
+}
+
+void take_back(int capability) {
+    given_up &= ~bit(capability);
+    apply_capabilities();
+}
+
 // The umask belongs to the process unless the thread has its own filesystem context.
 void own_umask() {
     thread_local const bool separate = unshare(CLONE_FS) == 0;
@@ -66,7 +84,7 @@ void own_umask() {
 CallerScope::CallerScope(const Caller& caller) {
     own_umask();
     umask_before_ = umask(caller.umask);
-    const auto& capabilities = thread_capabilities();
+    thread_capabilities();
     if (caller.gid != 0) {
         setfsgid(caller.gid);
         switched_group_ = true;
@@ -74,9 +92,9 @@ CallerScope::CallerScope(const Caller& caller) {
     if (caller.uid != 0) {
         // Leaving uid 0 drops the filesystem capabilities; they are taken back, FSETID too: the
         // kernel has cleared set-group-ID already where the caller, with all his groups, may not
-        // set it.
+        // set it. What is left out overrides quotas and reserves.
         setfsuid(caller.uid);
-        set_effective(capabilities, capabilities.effective);
+        give_up(CAP_SYS_RESOURCE);
         switched_user_ = true;
     }
 }
@@ -84,21 +102,43 @@ CallerScope::CallerScope(const Caller& caller) {
 CallerScope::~CallerScope() {
     if (switched_user_) {
         setfsuid(0);
-        set_effective(thread_capabilities(), thread_capabilities().effective);
+        take_back(CAP_SYS_RESOURCE);
     }
     if (switched_group_) setfsgid(0);
     umask(umask_before_);
+}
+
+OrdinaryRoomScope::OrdinaryRoomScope(bool active, const Caller& caller)
+    : active_(active && caller.uid != 0) {
+    if (!active_) return;
+    thread_capabilities();
+    setfsuid(caller.uid);
+    give_up(CAP_SYS_RESOURCE);
+}
+
+OrdinaryRoomScope::~OrdinaryRoomScope() {
+    if (!active_) return;
+    setfsuid(0);
+    take_back(CAP_SYS_RESOURCE);
+}
+
+BoundScope::BoundScope(bool active) : active_(active) {
+    if (active_) give_up(CAP_SYS_RESOURCE);
+}
+
+BoundScope::~BoundScope() {
+    if (active_) take_back(CAP_SYS_RESOURCE);
 }
 
 namespace {
 
 void act_in_group(gid_t group) {
     setfsgid(group);
-    set_effective(thread_capabilities(), thread_capabilities().effective & ~bit(CAP_FSETID));
+    give_up(CAP_FSETID);
 }
 
 void act_as_root_again() {
-    set_effective(thread_capabilities(), thread_capabilities().effective);
+    take_back(CAP_FSETID);
     setfsgid(0);
 }
 

@@ -28,6 +28,7 @@
 #include "snapstore/name_locks.h"
 #include "snapstore/object_state.h"
 #include "snapstore/outside_changes.h"
+#include "snapstore/root_reserve.h"
 #include "snapstore/space_reserve.h"
 #include "snapstore/undo_log.h"
 #include "snapstore/volume.h"
@@ -55,6 +56,7 @@ class VolumeCore {
 
     LiveMount mount;
     mutable DirectoryCache directories;  // of it
+    RootReserve root_reserve;            // of its filesystem
     UniqueFd control_directory;          // SHARE/.umbra through the live mount
     ObjectId control_id;                 // its identity: nobody may reach it
     std::unique_ptr<Ownership> ownership;

@@ -11,6 +11,7 @@
 #include <memory>
 
 #include "snapstore/live_mount.h"
+#include "snapstore/project_id.h"
 #include "snapstore/volume.h"
 #include "snapstore/volume_config.h"
 #include "snapstore/volume_files.h"
@@ -171,6 +172,7 @@ Result<VolumeIdentity> Volume::create(const CreateOptions& options) {
         if (!control.valid()) return errno_error(errno, "opening " + share + "/.umbra");
         if (fchmod(control.get(), 0700) != 0 || fchown(control.get(), 0, 0) != 0)
             return errno_error(errno, "protecting " + share + "/.umbra");
+        leave_project(control.get());  // before anything is made in it
         if (mkdirat(control.get(), kLimboDirectoryName, 0700) != 0)
             return errno_error(errno, "creating limbo");
         int area_fd = outside ? outside->fd.get() : -1;

@@ -72,9 +72,6 @@ void permission_cases(Parity& parity) {
     for (const uid_t uid : {uid_t(-1), uid_t(0), kOwnerId, kMemberId}) {
         for (const gid_t gid :
              {gid_t(-1), gid_t(0), kSharedGroup, gid_t(kMemberId), kForeignGroup}) {
-            // Of a change to nobody new the kernel tells a FUSE filesystem nothing, so that only
-            // its own filesystems date the file then.
-            if (uid == uid_t(-1) && gid == gid_t(-1)) continue;
             parity.add(
                 "chown " + std::to_string(int(uid)) + ":" + std::to_string(int(gid)),
                 [] {

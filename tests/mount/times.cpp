@@ -111,6 +111,7 @@ void changing(Parity& parity) {
              record("ftruncate", ::ftruncate(fd, 100));
          }},
         {"chmod to the same mode", [](Record& record) { record("chmod", ::chmod("a", 0666)); }},
+        {"chown to nobody", [](Record& record) { record("chown", ::chown("a", -1, -1)); }},
         {"chown to the same", [](Record& record) { record("chown", ::chown("a", kOwnerId, -1)); }},
         {"creating", [](Record& record) { record.fd("create", ::open("d/n", O_CREAT, 0644)); }},
         {"unlinking", [](Record& record) { record("unlink", ::unlink("d/x")); }},
