@@ -39,6 +39,8 @@
 #include "snapstore/event_log.h"
 #include "snapstore/folder_below.h"
 #include "snapstore/unique_fd.h"
+#include "snapstore/volume_config.h"
+#include "snapstore/volume_files.h"
 
 namespace umbra {
 
@@ -85,10 +87,21 @@ bool keep_waiting(const DaemonReport& report, const SignalWatcher& signals) {
     return ::poll(waited, 2, kRetryMilliseconds) == 0;
 }
 
+// "" where it cannot be read.
+std::string uuid_of(const std::string& share) {
+    const std::string path = share + "/" + kControlDirectoryName + "/" + kVolumeFileName;
+    const auto text = read_small_file(AT_FDCWD, path.c_str());
+    if (!text) return "";
+    const auto config = parse_volume_config(*text, path);
+    return config ? config->uuid : "";
+}
+
+// The volume may be mounted by another path, too.
 bool is_mounted(const Registry& registry, const std::string& share) {
     const auto all = registry.mounted();
+    const std::string uuid = uuid_of(share);
     return !all || std::any_of(all->begin(), all->end(), [&](const MountedShare& mounted) {
-        return mounted.share == share && is_shown(mounted);
+        return (mounted.share == share || mounted.uuid == uuid) && is_shown(mounted);
     });
 }
 

@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 #include <thread>
+#include <vector>
 
 #include "snapstore/unique_fd.h"
 #include "tests/support/random.h"
@@ -249,6 +250,17 @@ TEST_CASE("snapshots are taken and deleted through the mount while the daemon is
             ++made;
         }
     });
+    // So many that some are always waiting for their turn.
+    std::vector<std::thread> others;
+    for (int number = 0; number < 4; ++number) {
+        others.emplace_back([&, number] {
+            for (int i = 0; !done; ++i) {
+                const fs::path label = share.mount().snapshots_path() /
+                                       ("other" + std::to_string(number) + "-" + std::to_string(i));
+                if (::mkdir(label.c_str(), 0755) != 0 || ::rmdir(label.c_str()) != 0) ++failed;
+            }
+        });
+    }
     for (int i = 0; i < kRestarts; ++i) {
         const int before = made;
         restart(share);
@@ -256,6 +268,7 @@ TEST_CASE("snapshots are taken and deleted through the mount while the daemon is
     }
     done = true;
     maker.join();
+    for (auto& other : others) other.join();
     CHECK(failed.load() == 0);
     for (const auto& snapshot : share.mount().snapshots())
         CHECK("label" + contents_of(share.mount().snapshot_path(snapshot.token) / "file") ==
