@@ -34,9 +34,15 @@ Pace pace() {
 
 // A share that also speaks SMB1, which smbtorture's load needs.
 struct Loaded {
-    Share share{FilesystemType::Ext4, {}, 6144};
+    // Room for all snapshots: none is to be evicted.
+    Share share{FilesystemType::Ext4, {}, 16384};
     SambaServer server{printed_section(share.path()),
                        "    server min protocol = NT1\n    client min protocol = NT1\n"};
+
+    Loaded() {
+        must_run({umbra_binary(), "storage", "resize", share.path().string(), "--max-size",
+                  "unbounded"});
+    }
 };
 
 // A client that writes, has a snapshot taken of it, and remembers.
