@@ -114,7 +114,9 @@ void in_snapshots(FilesystemType type) {
     CHECK(::unlink((live / "removed").c_str()) == 0);
     CHECK(::rmdir((live / "removed-dir").c_str()) == 0);
     make::file(live / "file", "changed");
-    for (const auto& [name, time] : below) {
+    for (const auto& entry : below) {
+        const auto& name = entry.first;
+        const auto& time = entry.second;
         CAPTURE(name);
         CHECK(lately(time));
         CHECK(born(AT_FDCWD, past / name) == time);

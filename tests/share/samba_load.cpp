@@ -65,7 +65,9 @@ class Witness {
         CHECK_MESSAGE(failure_.empty(), failure_);
         REQUIRE(kept_.size() >= 3);
         CHECK(deleted_ >= 1);
-        for (const auto& [token, contents] : kept_) {
+        for (const auto& kept : kept_) {
+            const std::string& token = kept.first;
+            const std::string& contents = kept.second;
             CAPTURE(token);
             CHECK(contents_of(loaded_.share.mount().snapshot_path(token) / "witness") == contents);
             loaded_.server.must("data", "get " + token + "\\witness " + fetched());
