@@ -208,6 +208,8 @@ void Catalog::apply(const std::string& payload) {
             if (version >= kWritersVersion) snapshot.writers = reader.get_text();
             last_epoch_ = std::max(last_epoch_, epoch);
             last_token_ = std::max(last_token_, snapshot.token);
+            // Umbra gives no epoch twice; whatever else a file says, what exists is not reclaimed.
+            std::erase(unfinished_, epoch);
             snapshots_[epoch] = std::move(snapshot);
             break;
         }

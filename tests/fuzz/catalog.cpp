@@ -96,7 +96,9 @@ std::vector<std::string> catalog_seeds() {
         payloads += static_cast<char>(length) + file.substr(at + 16, length);
         at += 16 + length;
     }
-    return {"cr" + file, "c" + payloads};
+    // Found by fuzzing: a change told twice, here every one of them, the second time after it was
+    // deleted.
+    return {"cr" + file, "c" + payloads, "c" + payloads + payloads.substr(1)};
 }
 
 }  // namespace umbra::fuzz

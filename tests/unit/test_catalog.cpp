@@ -132,6 +132,19 @@ TEST_SUITE("catalog") {
         CHECK(catalog->begin_delete(1).error().kind == ErrorKind::kNotFound);
     }
 
+    TEST_CASE("a snapshot that was deleted and added again exists, and is not to be reclaimed") {
+        TestCatalog catalog;  // no umbra writes such a list
+        catalog.add(1, "one");
+        must(catalog->begin_delete(1));
+        catalog.add(1, "again");
+        for (int round = 0; round < 2; ++round) {
+            CHECK(catalog.epochs() == Epochs{1});
+            CHECK(catalog->unfinished_deletions().empty());
+            must(catalog->write_anew());
+            catalog.reopen();
+        }
+    }
+
     TEST_CASE("a tail torn at any byte leaves exactly the whole changes") {
         TestCatalog catalog;
         catalog.add(1, "one");
