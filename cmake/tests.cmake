@@ -77,8 +77,7 @@ function(umbra_add_test_scripts folder label)
     endforeach()
 endfunction()
 
-# Makes umbra-fuzz-NAME of every FOLDER/fuzz_NAME.cpp. Of fuse/ only what answers the control socket is
-# compiled in.
+# Makes umbra-fuzz-NAME of every FOLDER/fuzz_NAME.cpp.
 function(umbra_add_fuzz_targets folder)
     file(GLOB targets CONFIGURE_DEPENDS ${folder}/fuzz_*.cpp)
     foreach(source ${targets})
@@ -90,8 +89,5 @@ function(umbra_add_fuzz_targets folder)
     endforeach()
     target_sources(umbra-fuzz-log PRIVATE ${folder}/catalog.cpp)
     umbra_link(umbra-fuzz-script PRIVATE umbra_restore)
-    target_sources(umbra-fuzz-control PRIVATE
-        fuse/control_protocol.cpp fuse/job_methods.cpp fuse/result_json.cpp fuse/volume_methods.cpp
-        fuse/writer_methods.cpp)
-    umbra_link(umbra-fuzz-control PRIVATE umbra_fuse_dependencies)
+    umbra_link(umbra-fuzz-control PRIVATE umbra_fuse)
 endfunction()
