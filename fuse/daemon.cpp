@@ -211,8 +211,8 @@ Result<std::unique_ptr<Presence>> appear(const Registry& registry, const Mounted
     };
     const std::string socket = registry.socket_path(mounted.uuid);
     if (predecessor != nullptr) {
-        auto presence = std::make_unique<Presence>(Presence{
-            registry.adopt(mounted.uuid, std::move(predecessor->registry_entry)), nullptr});
+        auto presence = std::make_unique<Presence>(
+            Presence{registry.adopt(mounted, std::move(predecessor->registry_entry)), nullptr});
         UMBRA_ASSIGN(presence->server,
                      ControlServer::resume(socket, std::move(predecessor->socket), answer));
         return presence;

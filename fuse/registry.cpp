@@ -3,7 +3,6 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <signal.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -53,16 +52,35 @@ std::optional<MountedShare> parse_entry(int entry) {
     return std::move(*mounted);
 }
 
-// A daemon holds its entry exclusively from before the entry has its name. Anybody may lock a file
-// that he can read, so the lock alone would let a stranger keep a dead entry alive: the process
-// must exist too.
+// A daemon holds a write lock (F_OFD_SETLK) on its entry from before the entry has its name, and
+// for as long as it lives. Who may only read an entry can take no such lock: no stranger keeps a
+// dead entry alive. Process numbers say nothing: they are others in another namespace.
+bool lock_entry(int entry) {
+    struct flock whole {};
+    whole.l_type = F_WRLCK;
+    return ::fcntl(entry, F_OFD_SETLK, &whole) == 0;
+}
+
 bool daemon_lives(int entry) {
-    if (::flock(entry, LOCK_SH | LOCK_NB) == 0) {
-        ::flock(entry, LOCK_UN);
-        return false;
+    struct flock found {};
+    found.l_type = F_RDLCK;
+    return ::fcntl(entry, F_OFD_GETLK, &found) == 0 && found.l_type == F_WRLCK;
+}
+
+bool is_named(int entry, const std::string& path) {
+    struct stat opened {
+    }, named{};
+    return ::fstat(entry, &opened) == 0 && ::stat(path.c_str(), &named) == 0 &&
+           opened.st_ino == named.st_ino && opened.st_dev == named.st_dev;
+}
+
+// A daemon may put another entry in its place at any moment; that one is open, then.
+UniqueFd open_entry(const std::string& path) {
+    for (;;) {
+        UniqueFd entry(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+        if (!entry.valid() || daemon_lives(entry.get()) || is_named(entry.get(), path))
+            return entry;
     }
-    const auto mounted = parse_entry(entry);
-    return mounted && (::kill(mounted->pid, 0) == 0 || errno == EPERM);
 }
 
 Result<std::vector<std::string>> names_in(const std::string& directory) {
@@ -84,6 +102,20 @@ Result<void> write_whole(int fd, std::string_view text, const std::string& path)
         text.remove_prefix(static_cast<std::size_t>(count));
     }
     return {};
+}
+
+// Puts an entry in its place, locked, in one step. To be called with the directory locked.
+Result<UniqueFd> put_entry(const std::string& path, const MountedShare& mounted) {
+    const std::string temporary = path + ".new";
+    ::unlink(temporary.c_str());
+    UniqueFd entry(::open(temporary.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+    if (!entry.valid()) return errno_error(errno, "cannot create " + temporary);
+    if (!lock_entry(entry.get())) return errno_error(errno, "cannot lock " + temporary);
+    ::fchmod(entry.get(), 0644);
+    UMBRA_TRY(write_whole(entry.get(), to_json(mounted).dump() + "\n", temporary));
+    if (::rename(temporary.c_str(), path.c_str()) != 0)
+        return errno_error(errno, "cannot create " + path);
+    return entry;
 }
 
 }  // namespace
@@ -153,22 +185,16 @@ Result<RegistryEntry> Registry::publish(const MountedShare& mounted) const {
             fmt::format("the volume {} is mounted already: see 'umbra status'", mounted.uuid));
     }
 
-    const std::string temporary = path + ".new";
-    ::unlink(temporary.c_str());
-    UniqueFd entry(::open(temporary.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
-    if (!entry.valid()) return errno_error(errno, "cannot create " + temporary);
-    if (::flock(entry.get(), LOCK_EX | LOCK_NB) != 0)
-        return errno_error(errno, "cannot lock " + temporary);
-    ::fchmod(entry.get(), 0644);
-    UMBRA_TRY(write_whole(entry.get(), to_json(mounted).dump() + "\n", temporary));
-    if (::rename(temporary.c_str(), path.c_str()) != 0)
-        return errno_error(errno, "cannot create " + path);
+    UMBRA_ASSIGN(UniqueFd entry, put_entry(path, mounted));
     return RegistryEntry(directory_, path, std::move(entry));
 }
 
-RegistryEntry Registry::adopt(const std::string& uuid, UniqueFd entry) const {
-    return RegistryEntry(directory_, fmt::format("{}/{}{}", directory_, uuid, kEntrySuffix),
-                         std::move(entry));
+RegistryEntry Registry::adopt(const MountedShare& mounted, UniqueFd entry) const {
+    const std::string path = fmt::format("{}/{}{}", directory_, mounted.uuid, kEntrySuffix);
+    const UniqueFd lock = lock_directory(directory_);
+    // The old one says nearly the same.
+    if (auto renewed = put_entry(path, mounted)) entry = std::move(*renewed);
+    return RegistryEntry(directory_, path, std::move(entry));
 }
 
 Result<std::vector<MountedShare>> Registry::read_entries(Wanted wanted) const {
@@ -176,7 +202,7 @@ Result<std::vector<MountedShare>> Registry::read_entries(Wanted wanted) const {
     std::vector<MountedShare> found;
     for (const auto& name : names) {
         if (!std::string_view(name).ends_with(kEntrySuffix)) continue;
-        const UniqueFd entry(::open((directory_ + "/" + name).c_str(), O_RDONLY | O_CLOEXEC));
+        const UniqueFd entry = open_entry(directory_ + "/" + name);
         if (!entry.valid() || daemon_lives(entry.get()) != (wanted == Wanted::kLiving)) continue;
         if (auto mounted = parse_entry(entry.get())) found.push_back(std::move(*mounted));
     }

@@ -1,7 +1,8 @@
 // Which shares are mounted: one pair of files a volume in /run/umbra.
 //
-//   UUID.json   what is mounted where, by whom; locked (flock) by the daemon for as long as it
-//   lives UUID.sock   its control socket .lock       held while entries are made or cleaned
+//   UUID.json   what is mounted where, by whom; write-locked by the daemon for as long as it lives
+//   UUID.sock   its control socket
+//   .lock       held while entries are made or cleaned
 //
 // An entry whose lock nobody holds belongs to a daemon that died: it is ignored, and removed by
 // whoever may.
@@ -74,8 +75,9 @@ class Registry {
     // Publishes an entry. kRefused when a living daemon has published this volume already.
     Result<RegistryEntry> publish(const MountedShare& mounted) const;
 
-    // An entry that this process published before exec(2).
-    RegistryEntry adopt(const std::string& uuid, UniqueFd entry) const;
+    // An entry that this process has published and released, maybe before exec(2); `mounted` is
+    // what it says from now on.
+    RegistryEntry adopt(const MountedShare& mounted, UniqueFd entry) const;
 
     // Entries of living daemons, sorted by share. A directory that is missing is an empty one.
     Result<std::vector<MountedShare>> mounted() const;

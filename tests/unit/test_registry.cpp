@@ -1,5 +1,8 @@
 #include <doctest/doctest.h>
+#include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -12,6 +15,7 @@
 #include "fuse/mount_table.h"
 #include "fuse/registry.h"
 #include "fuse/share_path.h"
+#include "snapstore/unique_fd.h"
 #include "tests/support/scratch.h"
 
 using namespace umbra;
@@ -123,6 +127,58 @@ TEST_SUITE("registry") {
             registry.clean();
             CHECK(registry.mounted()->size() == 2);
         }
+    }
+
+    TEST_CASE("a living daemon's entry is one in every pid namespace") {
+        const test::TempDir directory("registry");
+        const Registry registry(directory.path().string());
+        OtherDaemon living(registry, sample("a", "/srv/a"));
+        REQUIRE(living.published());
+        if (::geteuid() != 0) return;  // only root makes namespaces
+        const pid_t outer = ::fork();
+        if (outer == 0) {
+            // Its children live in the new one, where the daemon has no number.
+            if (::unshare(CLONE_NEWPID) != 0) ::_exit(2);
+            const pid_t inner = ::fork();
+            if (inner == 0) {
+                registry.clean();
+                ::_exit(registry.mounted()->size() == 1 ? 0 : 1);
+            }
+            int status = -1;
+            ::waitpid(inner, &status, 0);
+            ::_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 3);
+        }
+        int status = -1;
+        REQUIRE(::waitpid(outer, &status, 0) == outer);
+        CHECK((WIFEXITED(status) && WEXITSTATUS(status) == 0));
+        CHECK(registry.mounted()->size() == 1);
+    }
+
+    TEST_CASE("who may only read an entry does not make it live") {
+        const test::TempDir directory("registry");
+        const Registry registry(directory.path().string());
+        { OtherDaemon dead(registry, sample("a", "/srv/a")); }
+        const UniqueFd stranger(
+            ::open((directory.path() / "a.json").c_str(), O_RDONLY | O_CLOEXEC));
+        struct flock all {};
+        all.l_type = F_RDLCK;
+        REQUIRE(::fcntl(stranger.get(), F_OFD_SETLK, &all) == 0);
+        REQUIRE(::flock(stranger.get(), LOCK_EX) == 0);
+        CHECK(registry.mounted()->empty());
+        CHECK(registry.publish(sample("a", "/srv/a")).has_value());
+    }
+
+    TEST_CASE("an entry that is adopted says what its daemon says now, and stays a living one's") {
+        const test::TempDir directory("registry");
+        const Registry registry(directory.path().string());
+        MountedShare mounted = sample("a", "/srv/a");
+        auto published = registry.publish(mounted);
+        REQUIRE(published.has_value());
+        UniqueFd left = std::move(*published).release();
+        mounted.options = "ro";
+        const RegistryEntry adopted = registry.adopt(mounted, std::move(left));
+        REQUIRE(registry.mounted()->size() == 1);
+        CHECK(registry.mounted()->front().options == "ro");
     }
 
     TEST_CASE("files that are no entries are passed over") {
