@@ -98,6 +98,13 @@ Result<void> rewrite_record(int control_directory, const OwnerRecord& record) {
     return {};
 }
 
+// Where there is no room for another file the former record's is taken.
+Result<void> put_record(int control_directory, const OwnerRecord& record, bool has_former) {
+    auto put = write_small_file(control_directory, kOwnerFileName, format_owner_record(record));
+    const bool no_room = !put && (put.error().code == ENOSPC || put.error().code == EDQUOT);
+    return no_room && has_former ? rewrite_record(control_directory, record) : put;
+}
+
 UniqueFd open_lock(int control_directory) {
     return UniqueFd(openat(control_directory, kVolumeLockName,
                            O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
@@ -243,15 +250,16 @@ Result<std::unique_ptr<Ownership>> Ownership::take(int control_directory, const 
     owner->lock_file_ = std::move(lock);
     const std::string process = std::to_string(getpid());
     const int lock_fd = owner->lock_file_.get();
-    if (ftruncate(lock_fd, 0) != 0 || pwrite(lock_fd, process.data(), process.size(), 0) < 0)
+    // In this order: on a full filesystem, what is given up first may not come back.
+    if (pwrite(lock_fd, process.data(), process.size(), 0) < 0 ||
+        ftruncate(lock_fd, static_cast<off_t>(process.size())) != 0)
         return errno_error(errno, "writing the lock of share '" + share + "'");
     owner->directory_.reset(fcntl(control_directory, F_DUPFD_CLOEXEC, 0));
     owner->share_ = share;
     owner->record_ = {new_uuid(), this_host(),        this_machine(),       this_boot(),
                       getpid(),   std::time(nullptr), options.lease.count()};
     const std::int64_t began = boot_nanoseconds();
-    UMBRA_TRY(
-        write_small_file(control_directory, kOwnerFileName, format_owner_record(owner->record_)));
+    UMBRA_TRY(put_record(control_directory, owner->record_, former.has_value()));
     owner->valid_until_ = began + options.lease.count() * kNanosecondsPerSecond;
     owner->begin(options.lease);
     return owner;

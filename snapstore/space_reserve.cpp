@@ -13,21 +13,19 @@ namespace umbra {
 
 namespace {
 
-// What the index may have to write at once, at most (its memtable); less on a small filesystem.
-constexpr std::uint64_t kMostBytes = 16ull << 20;
 constexpr std::uint64_t kPartOfFilesystem = 20;
 
 }  // namespace
 
-void SpaceReserve::open(int diff_area) {
-    file_.reset(openat(diff_area, kReserveName, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+void SpaceReserve::open(int directory) {
+    file_.reset(openat(directory, kReserveName, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
 }
 
 void SpaceReserve::set_aside() const {
     struct statvfs filesystem {};
     if (!file_.valid() || fstatvfs(file_.get(), &filesystem) != 0) return;
     std::uint64_t all = static_cast<std::uint64_t>(filesystem.f_blocks) * filesystem.f_frsize;
-    std::uint64_t bytes = std::min(kMostBytes, all / kPartOfFilesystem);
+    std::uint64_t bytes = std::min(most_bytes_, all / kPartOfFilesystem);
     static_cast<void>(fallocate(file_.get(), 0, 0, static_cast<off_t>(bytes)));
 }
 

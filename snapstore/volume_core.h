@@ -64,7 +64,9 @@ class VolumeCore {
     UniqueFd log_directory;
     UniqueFd index_directory;
 
-    SpaceReserve reserve;
+    // In the diff area: what the index may have to write at once, at most (its memtable).
+    SpaceReserve reserve{16ull << 20};
+    SpaceReserve share_reserve{1ull << 20};  // in .umbra: for opening the volume
     std::unique_ptr<Catalog> catalog;
     std::unique_ptr<UndoLog> log;
     std::unique_ptr<Index> index;

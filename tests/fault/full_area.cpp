@@ -192,6 +192,63 @@ void check_evicted_in_order(const AnnouncingMount& mount,
     }
 }
 
+// Until not a byte is left, for root either.
+void take_all_room(const fs::path& folder) {
+    const int fd = ::open((folder / "taken").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    REQUIRE(fd >= 0);
+    for (const size_t size : {kMiB, size_t{4096}, size_t{1}}) {
+        const std::string bytes(size, 'x');
+        while (::write(fd, bytes.data(), size) > 0) {
+        }
+        REQUIRE(errno == ENOSPC);
+        ::fsync(fd);
+    }
+    ::close(fd);
+    // And none for names.
+    for (int i = 0; i < 100'000; ++i) {
+        const std::string name = "taken" + std::to_string(i) + std::string(200, '.');
+        const int empty = ::open((folder / name).c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        if (empty < 0) break;
+        ::close(empty);
+    }
+}
+
+void check_comes_up_without_room(FilesystemType type, bool elsewhere) {
+    const RamImage image(type, 512);
+    const RamImage other(FilesystemType::Ext4, 128);
+    const fs::path share = make_folder(image);
+    init(share, elsewhere
+                    ? std::vector<std::string>{"--diff-area", (other.path() / "area").string()}
+                    : std::vector<std::string>{});
+    UmbraMount mount(share);
+    write_file(mount.path() / "file", "then");
+    const std::string token = mount.create_snapshot();
+    write_file(mount.path() / "file", "now");
+    for (const bool killed : {false, true}) {
+        CAPTURE(killed);
+        if (killed) {
+            mount.kill_daemon();
+        } else {
+            mount.unmount();
+        }
+        take_all_room(image.path());
+        if (elsewhere) take_all_room(other.path());
+        mount.mount();
+        if (!killed) CHECK(mount.said() == "");
+        CHECK(contents_of(mount.path() / "file") == "now");
+        CHECK(contents_of(mount.snapshot_path(token) / "file") == "then");
+        // Room is made by those who use the share.
+        mount.delete_snapshot(mount.create_snapshot());
+        const auto ours = [&](const fs::path& place) {
+            for (const auto& entry : fs::directory_iterator(place))
+                if (entry.path().filename().string().starts_with("taken")) fs::remove(entry);
+        };
+        ours(image.path());
+        ours(other.path());
+        write_file(mount.path() / "file", "now");
+    }
+}
+
 }  // namespace
 
 TEST_SUITE("diff_area") {
@@ -310,6 +367,18 @@ TEST_SUITE("diff_area") {
         check_contents(mount, contents);
         CHECK(mount.listed().size() < mount.made().size());
         CHECK(mount.listed().size() >= 3);
+    }
+
+    TEST_CASE("a share comes up on a filesystem without any room") {
+        UMBRA_NEEDS_MOUNTS();
+        // Not of btrfs: where that has no room for metadata nobody gets anything back.
+        for (const FilesystemType type : {FilesystemType::Ext4, FilesystemType::Xfs}) {
+            for (const bool elsewhere : {false, true}) {
+                CAPTURE(type);
+                CAPTURE(elsewhere);
+                check_comes_up_without_room(type, elsewhere);
+            }
+        }
     }
 }
 
