@@ -93,6 +93,15 @@ class BirthFilter : public rocksdb::CompactionFilter {
     Epoch oldest_;
 };
 
+// RocksDB's own log, a file beside the index, is not kept: one write to it that a full filesystem
+// refuses, and the next ends the process (an assertion, which Debian's build has on). What goes
+// wrong is in the status of what was asked for.
+class NoLog : public rocksdb::Logger {
+   public:
+    using Logger::Logv;
+    void Logv(const char* /*format*/, va_list /*arguments*/) override {}
+};
+
 class BirthFilterFactory : public rocksdb::CompactionFilterFactory {
    public:
     explicit BirthFilterFactory(std::function<Epoch()> oldest) : oldest_(std::move(oldest)) {}
@@ -112,14 +121,12 @@ rocksdb::Options rocksdb_options(const Index::Options& options) {
     result.paranoid_checks = true;
     result.max_open_files = 256;
     result.max_background_jobs = 2;
-    result.keep_log_file_num = 2;
-    result.max_log_file_size = 1 << 20;
     // Small shares have small diff areas: nothing is reserved on disk ahead of use.
     result.allow_fallocate = false;
     result.manifest_preallocation_size = 64 << 10;
     // It grows with every deletion of a snapshot, and is begun anew at this size.
     result.max_manifest_file_size = 512 << 10;
-    result.info_log_level = rocksdb::WARN_LEVEL;
+    result.info_log = std::make_shared<NoLog>();
     result.write_buffer_size = options.memory_bytes / 6;
     result.max_write_buffer_number = 2;
     result.compression = rocksdb::kNoCompression;
