@@ -97,6 +97,7 @@ class Listing {
 
 bool add_plus(Listing& listing, DirectoryReader& reader, const DirectoryItem& item) {
     if (item.is_dots()) return listing.add_plus(item);
+    if (reader.told_lately && reader.known_to_kernel(item)) return listing.add_plus(item);
     const auto entry = reader.entry_of(item);
     if (entry) return listing.add_plus(item, *entry);
     if (entry.error().code == ENOENT) return true;  // gone meanwhile: left out
@@ -105,8 +106,10 @@ bool add_plus(Listing& listing, DirectoryReader& reader, const DirectoryItem& it
 
 // Adds entries until the reply is full or the directory ends. An error counts only before the first
 // entry: later it will come again when the kernel asks for the rest.
-Result<void> fill(Listing& listing, DirectoryReader& reader, off_t offset, bool plus) {
+Result<void> fill(Listing& listing, DirectoryReader& reader, RecentListings& recent,
+                  NodeId directory, off_t offset, bool plus) {
     const std::lock_guard lock(reader.mutex());
+    if (plus && offset == 0) reader.told_lately = recent.repeated(directory);
     UMBRA_TRY(reader.seek(offset));
     while (true) {
         const auto item = reader.current();
@@ -124,7 +127,8 @@ void list(Request& request, NodeId node, std::size_t size, off_t offset, fuse_fi
     const auto reader = reader_of(request, info);
     if (reader == nullptr) return request.error(ESTALE);
     Listing listing(request, node, size);
-    const auto filled = fill(listing, *reader, offset, plus);
+    const auto filled =
+        fill(listing, *reader, request.context().recent_listings(), NodeId(node), offset, plus);
     if (!filled) return request.error(filled.error());
     listing.reply();
 }

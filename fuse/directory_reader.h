@@ -35,12 +35,18 @@ class DirectoryReader {
     virtual void advance() = 0;
     // What the kernel is to know of an item other than "." and "..". ENOENT: it has gone meanwhile.
     virtual Result<NodeEntry> entry_of(const DirectoryItem& item) = 0;
+    // Does the kernel know the item's node? False where only looking at it would tell.
+    virtual bool known_to_kernel(const DirectoryItem& /*item*/) const { return false; }
     // fsync(2) of the directory.
     virtual Result<void> synchronize() { return {}; }
     // May the kernel keep the listing? True where every change passes through the kernel.
     virtual bool cacheable() const { return true; }
 
     std::mutex& mutex() { return mutex_; }
+
+    // Has the kernel been told of the entries so lately that a name is enough for those it knows?
+    // Guarded by mutex().
+    bool told_lately = false;
 
    private:
     std::mutex mutex_;

@@ -57,6 +57,12 @@ class LiveDirectory final : public DirectoryReader {
         return context_.live_entry(entry);
     }
 
+    // Another object under a number that was used before the kernel looks up by its name.
+    bool known_to_kernel(const DirectoryItem& item) const override {
+        const auto node = context_.numbering().live(item.inode);
+        return node && context_.nodes().find(*node).has_value();
+    }
+
     Result<void> synchronize() override {
         if (::fsync(fd_.get()) != 0) return errno_only(errno);
         return {};

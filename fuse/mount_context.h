@@ -15,6 +15,7 @@
 #include "fuse/notifications.h"
 #include "fuse/open_directories.h"
 #include "fuse/open_files.h"
+#include "fuse/recent_listings.h"
 #include "fuse/reconnections.h"
 #include "fuse/reply.h"
 #include "fuse/request_counters.h"
@@ -62,6 +63,7 @@ class MountContext {
     bool flushing() const { return flushing_thread_.load() != 0; }
 
     Reconnections& reconnections() { return reconnections_; }
+    RecentListings& recent_listings() { return recent_listings_; }
 
     // --- from nodes to objects. Nodes that the kernel has forgotten, or had before a restart, are
     // found again by their inode number; ESTALE where nothing in the share has it
@@ -95,6 +97,7 @@ class MountContext {
     RequestCounters counters_;
     Notifications notifications_;
     Reconnections reconnections_;
+    RecentListings recent_listings_;
     TaskThread snapshot_thread_;
     DelayedAnswers delayed_answers_;
     std::atomic<pid_t> flushing_thread_ = 0;

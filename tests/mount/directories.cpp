@@ -207,6 +207,28 @@ void listing(Parity& parity) {
             record("rmdir", ::rmdir("d/a"));
             list(record, "d");
         });
+    parity.add(
+        "what is found in a folder that is listed again and again is as it is now",
+        [] {
+            make::directory("d", 0777);
+            make::file("d/a", "long");
+            make::file("d/b");
+            make::file("d/c");
+            make::mode("d/c", 0666);
+        },
+        [](Record& record) {
+            list(record, "d");
+            record("truncate", ::truncate("d/c", 3));
+            record("unlink", ::unlink("d/b"));
+            // Mostly gets the number that is free now.
+            record.fd("create", ::open("d/b", O_CREAT | O_WRONLY, 0640));
+            record("rename", ::rename("d/a", "d/e"));
+            list(record, "d");
+            for (const char* name : {"d/a", "d/b", "d/c", "d/e"}) record.stat(name);
+            record("mkdir", ::mkdir("d/a", 0755));
+            list(record, "d");
+            record.stat("d/a");
+        });
 }
 
 void moving(Parity& parity) {
