@@ -4,6 +4,7 @@
 #include <cerrno>
 
 #include "fuse/operations.h"
+#include "fuse/set_id_bits.h"
 #include "fuse/snapshot_view.h"
 #include "snapstore/past_copy.h"
 
@@ -24,9 +25,12 @@ void fallocate(Request& request, fuse_ino_t /*node*/, int mode, off_t offset, of
     const auto handle = request.open_file(info);
     OpenFile* file = handle ? handle->live() : nullptr;
     if (file == nullptr) return request.error(EBADF);
-    request.done_or_error(request.context().live().allocate(
+    const bool clears = clears_set_id_bits(request.caller(), file->fd.get());
+    const auto done = request.context().live().allocate(
         *file, mode, static_cast<std::uint64_t>(offset), static_cast<std::uint64_t>(length),
-        request.caller(), keep_times(*handle)));
+        request.caller(), keep_times(*handle));
+    if (clears) request.context().notifications().forget_attributes(handle->node);
+    request.done_or_error(done);
 }
 
 void copy_file_range(Request& request, fuse_ino_t /*in_node*/, off_t in_offset,
@@ -39,12 +43,14 @@ void copy_file_range(Request& request, fuse_ino_t /*in_node*/, off_t in_offset,
     Volume& volume = request.context().volume();
     const CopiedRange range{static_cast<std::uint64_t>(in_offset),
                             static_cast<std::uint64_t>(out_offset), length};
+    const bool clears = clears_set_id_bits(request.caller(), out->fd.get());
     const auto copied =
         from->past()
             ? copy_from_past(volume.past(from->epoch), *from->past(), volume.live(), *out, range,
                              request.caller(), keep_times(*to))
             : volume.live().copy_range(*from->live(), range.in_offset, *out, range.out_offset,
                                        range.length, request.caller(), keep_times(*to));
+    if (clears) request.context().notifications().forget_attributes(to->node);
     if (!copied) return request.error(copied.error());
     request.written(*copied);
 }

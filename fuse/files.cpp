@@ -47,6 +47,8 @@ void open(Request& request, fuse_ino_t number, fuse_file_info* info) {
     if (!object) return request.error(object.error());
     auto file = context.live().open(*object, info->flags, request.caller());
     if (!file) return request.error(file.error());
+    // Emptying it may have cleared set-id bits: see set_id_bits.h.
+    if ((info->flags & O_TRUNC) != 0) context.notifications().forget_attributes(node);
     request.opened(FileHandle{node, std::move(*file)}, *info);
 }
 

@@ -21,6 +21,7 @@ void drop_attributes(fuse_session* session, NodeId node) {
 void Notifications::disconnect() {
     session_ = nullptr;
     thread_.stop();
+    pages_thread_.stop();
 }
 
 void Notifications::snapshot_changed(const Snapshot& snapshot, bool created) {
@@ -52,6 +53,23 @@ void Notifications::attributes_changed(NodeId node) {
 
 void Notifications::forget_attributes(NodeId node) {
     if (fuse_session* session = session_) drop_attributes(session, node);
+}
+
+void Notifications::drop_pages(NodeId node, off_t offset, std::size_t size,
+                               const std::function<void()>& done) {
+    const bool waits = ++waiting_ <= kMostWaiting;
+    const auto answer = [this, done] {
+        done();
+        --waiting_;
+    };
+    if (!waits) answer();
+    const bool added = pages_thread_.add([this, node, offset, size, waits, answer] {
+        if (fuse_session* session = session_)
+            fuse_lowlevel_notify_inval_inode(session, node.value(), offset,
+                                             static_cast<off_t>(size));
+        if (waits) answer();
+    });
+    if (!added && waits) answer();
 }
 
 }  // namespace umbra

@@ -31,22 +31,23 @@ std::uint64_t OpenFiles::add(FileHandle handle, bool keep_times) {
 }
 
 void OpenFiles::adopt(std::uint64_t number, FileHandle handle) {
+    handle.pages.note();
     keep(number, std::make_shared<FileHandle>(std::move(handle)));
 }
 
 void OpenFiles::keep(std::uint64_t number, std::shared_ptr<FileHandle> kept) {
     {
-        NumberShard& shard = shard_of(number);
+        Shard& shard = shard_of(kept->node);
         const std::lock_guard lock(shard.mutex);
-        shard.handles.emplace(number, kept);
+        const auto other = shard.handles.find(kept->node);
+        if (kept->times && other != shard.handles.end() && other->second->times)
+            kept->times = other->second->times;
+        shard.handles.emplace(kept->node, kept);
     }
-    Shard& shard = shard_of(kept->node);
+    // Whoever finds it by its number finds it complete.
+    NumberShard& shard = shard_of(number);
     const std::lock_guard lock(shard.mutex);
-    const auto other = shard.handles.find(kept->node);
-    if (kept->times && other != shard.handles.end() && other->second->times) {
-        kept->times = other->second->times;
-    }
-    shard.handles.emplace(kept->node, std::move(kept));
+    shard.handles.emplace(number, std::move(kept));
 }
 
 std::shared_ptr<FileHandle> OpenFiles::find(std::uint64_t number) const {
@@ -76,12 +77,14 @@ void OpenFiles::close(std::uint64_t number) {
     }
     Shard& shard = shard_of(handle->node);
     const std::lock_guard lock(shard.mutex);
-    auto [position, end] = shard.handles.equal_range(handle->node);
-    for (; position != end; ++position) {
-        if (position->second != handle) continue;
-        shard.handles.erase(position);
-        return;
-    }
+    const auto [first, end] = shard.handles.equal_range(handle->node);
+    auto closed = first;
+    while (closed != end && closed->second != handle) ++closed;
+    if (closed == end) return;
+    shard.handles.erase(closed);
+    // Its pages stay cached: another handle knows of them from now on.
+    const auto other = shard.handles.find(handle->node);
+    if (other != shard.handles.end() && handle->pages.possible()) other->second->pages.note();
 }
 
 std::shared_ptr<FileHandle> OpenFiles::any_of(NodeId node) const {
@@ -89,6 +92,15 @@ std::shared_ptr<FileHandle> OpenFiles::any_of(NodeId node) const {
     const std::lock_guard lock(shard.mutex);
     const auto position = shard.handles.find(node);
     return position == shard.handles.end() ? nullptr : position->second;
+}
+
+bool OpenFiles::maybe_cached(NodeId node) const {
+    const Shard& shard = shard_of(node);
+    const std::lock_guard lock(shard.mutex);
+    auto [position, end] = shard.handles.equal_range(node);
+    for (; position != end; ++position)
+        if (position->second->pages.possible()) return true;
+    return false;
 }
 
 std::vector<NodeId> OpenFiles::nodes_opened(OpenedFor kind) const {

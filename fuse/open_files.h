@@ -14,6 +14,7 @@
 #include <variant>
 #include <vector>
 
+#include "fuse/cached_pages.h"
 #include "fuse/kept_times.h"
 #include "fuse/node_id.h"
 #include "snapstore/live_tree.h"
@@ -27,6 +28,7 @@ struct FileHandle {
     std::variant<OpenFile, PastFile> file;
     Epoch epoch = 0;                             // of the snapshot; 0: live
     std::shared_ptr<KeptTimes> times = nullptr;  // writeback cache only
+    CachedPages pages{};                         // through this handle, or one closed since
 
     OpenFile* live() { return std::get_if<OpenFile>(&file); }
     const PastFile* past() const { return std::get_if<PastFile>(&file); }
@@ -51,7 +53,8 @@ class OpenFiles {
     std::shared_ptr<FileHandle> find(std::uint64_t number) const;
 
     // --- to and from another process. Both while nobody else calls anything ----------------------
-    // Puts back what each() has shown; times are shared with the node's other open files.
+    // Puts back what each() has shown; times are shared with the node's other open files. Pages of
+    // it may be cached from before.
     void adopt(std::uint64_t number, FileHandle handle);
     void each(const std::function<void(std::uint64_t number, FileHandle& handle)>& look) const;
     std::uint64_t next_number() const { return next_number_; }
@@ -59,6 +62,9 @@ class OpenFiles {
 
     // Any live file held open for this node, or null. It stays open as long as the pointer is kept.
     std::shared_ptr<FileHandle> any_of(NodeId node) const;
+
+    // May the kernel hold pages of this node that it read while the node was open as it is now?
+    bool maybe_cached(NodeId node) const;
 
     // The live nodes that have an open file of this kind, each once.
     std::vector<NodeId> nodes_opened(OpenedFor kind) const;

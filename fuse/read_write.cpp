@@ -3,6 +3,7 @@
 #include <span>
 
 #include "fuse/operations.h"
+#include "fuse/set_id_bits.h"
 #include "fuse/snapshot_view.h"
 
 namespace umbra::operations {
@@ -44,6 +45,7 @@ void read(Request& request, fuse_ino_t /*node*/, std::size_t size, off_t offset,
     const auto handle = request.open_file(info);
     if (handle == nullptr) return request.error(EBADF);
     if (handle->past()) return snapshot_view::read(request, *handle, size, offset);
+    if (!passes_page_cache(*info)) handle->pages.note();
     request.context().live().before_read(*handle->live());
     request.bytes_of_file(handle->live()->fd.get(), size, offset);
 }
@@ -53,6 +55,8 @@ void write(Request& request, fuse_ino_t /*node*/, fuse_bufvec* data, off_t offse
     const auto handle = request.open_file(info);
     OpenFile* file = handle ? handle->live() : nullptr;
     if (file == nullptr) return request.error(handle ? EROFS : EBADF);
+    const bool direct = passes_page_cache(*info);
+    if (!direct) handle->pages.note();
     // Pages that the kernel writes back come from nobody in particular; it has cleared set-id bits
     // itself when they were dirtied.
     const Caller caller = info->writepage ? Caller{} : request.caller();
@@ -60,11 +64,15 @@ void write(Request& request, fuse_ino_t /*node*/, fuse_bufvec* data, off_t offse
     LiveTree::Fetch fetch_data;
     if (!info->writepage && !handle->times)
         fetch_data = [data](std::span<std::byte> buffer) { return fetch(*data, buffer); };
+    const bool clears = clears_set_id_bits(caller, file->fd.get());
     const auto written = request.context().live().write(
         *file, static_cast<std::uint64_t>(offset), fuse_buf_size(data), caller,
         Copy{data, offset, handle->times.get()}, fetch_data);
+    if (clears) request.context().notifications().forget_attributes(handle->node);
     if (!written) return request.error(written.error());
     if (info->writepage && request.context().flushing()) DelayedAnswers::begin();
+    if (direct && request.context().open_files().maybe_cached(handle->node))
+        return request.written_past_cache(*written, handle->node, offset);
     request.written(*written);
 }
 

@@ -143,6 +143,13 @@ void Request::written(std::size_t size) {
     answer_change([size](fuse_req_t raw, MountContext&) { fuse_reply_write(raw, size); });
 }
 
+void Request::written_past_cache(std::size_t size, NodeId node, off_t offset) {
+    answer_change([size, node, offset](fuse_req_t raw, MountContext& context) {
+        context.notifications().drop_pages(node, offset, size,
+                                           [raw, size] { fuse_reply_write(raw, size); });
+    });
+}
+
 void Request::position(off_t offset) { fuse_reply_lseek(take(), offset); }
 
 void Request::statistics(const struct statvfs& status) { fuse_reply_statfs(take(), &status); }

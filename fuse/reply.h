@@ -91,6 +91,8 @@ class Request {
     // Sends `size` bytes of a descriptor at `offset`, fewer at the end of the file.
     void bytes_of_file(int fd, std::size_t size, off_t offset);
     void written(std::size_t size);
+    // The same, after the kernel has dropped the pages it may have of these bytes of the node.
+    void written_past_cache(std::size_t size, NodeId node, off_t offset);
     void position(off_t offset);
     void statistics(const struct statvfs& status);
     // getxattr and listxattr: the size alone when room is 0, ERANGE when it is too small.

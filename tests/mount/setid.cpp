@@ -1,8 +1,10 @@
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <functional>
 #include <string>
 
 #include "tests/mount/parity.h"
@@ -80,6 +82,18 @@ constexpr Change kChanges[] = {
      }},
 };
 
+// Applies it to a file whose mode is known, and asks for nothing but the mode then, as stat(1) does
+// when it is to print no more.
+std::function<void(Record&)> then_mode(const Change& change) {
+    return [apply = change.apply](Record& record) {
+        record.stat("a");
+        apply(record);
+        struct statx status {};
+        record("statx", ::statx(AT_FDCWD, "a", 0, STATX_MODE, &status));
+        record("mode", status.stx_mode);
+    };
+}
+
 void set_id_cases(Parity& parity) {
     for (const auto& change : kChanges) {
         for (const mode_t mode : {06777u, 02767u, 04777u}) {
@@ -93,7 +107,7 @@ void set_id_cases(Parity& parity) {
                         make::file("a", "contents", mode);
                         make::file("b", "other contents", 0666);
                     },
-                    change.apply)
+                    then_mode(change))
                 .as(meaningless ? std::vector<NamedCaller>{kRoot, kOwner, kMember}
                                 : std::vector<NamedCaller>{kRoot, kOwner, kMember, kOther});
         }
@@ -105,7 +119,7 @@ void set_id_cases(Parity& parity) {
                     make::xattr("a", "security.capability", kCapability);
                     make::file("b", "other contents", 0666);
                 },
-                change.apply)
+                then_mode(change))
             .as({kRoot, kOwner, kMember});
     }
     parity.add(
