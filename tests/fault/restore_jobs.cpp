@@ -128,23 +128,6 @@ class Ground {
     std::string token_;
 };
 
-char state_of(pid_t process) {
-    std::ifstream file("/proc/" + std::to_string(process) + "/stat");
-    std::string text((std::istreambuf_iterator<char>(file)), {});
-    const std::size_t end = text.rfind(')');
-    return end == std::string::npos || end + 2 >= text.size() ? 'X' : text[end + 2];
-}
-
-// Until it has stopped itself; false: it has ended instead.
-bool stops(BackgroundProcess& process) {
-    for (int i = 0; i < 30'000; ++i) {
-        if (state_of(process.pid()) == 'T') return true;
-        if (!process.running()) return false;
-        std::this_thread::sleep_for(std::chrono::milliseconds(2));
-    }
-    return false;
-}
-
 ProcessOptions stop_at(int step) {
     ProcessOptions options;
     options.environment = {"UMBRA_TEST_STOP_AT_STEP=" + std::to_string(step)};
@@ -173,7 +156,7 @@ int step_named(Ground& ground, const std::string& name, int nth) {
 bool killed_at(Ground& ground, const std::vector<std::string>& command, int step, bool daemon) {
     const std::size_t jobs_before = ground.jobs().size();
     BackgroundProcess restore(command, stop_at(step));
-    if (!stops(restore)) return false;
+    if (!restore.stops()) return false;
     if (daemon) {
         ground.mount().kill_daemon();
         restore.send(SIGCONT);
@@ -244,7 +227,7 @@ TEST_SUITE("restore-jobs") {
         const int step = step_named(ground, "switch", 2);
         ground.prepare();
         BackgroundProcess restore(ground.command(), stop_at(step));
-        REQUIRE(stops(restore));
+        REQUIRE(restore.stops());
         restore.send(SIGKILL);
         restore.wait();
         const std::string job = ground.newest_job();
@@ -315,7 +298,7 @@ TEST_SUITE("restore-jobs") {
         ground.prepare();
         const fs::path victim = ground.d() / name_of_file(60);
         BackgroundProcess restore(ground.command(), stop_at(step));
-        REQUIRE(stops(restore));
+        REQUIRE(restore.stops());
         CHECK(contents_of(ground.d() / name_of_file(10)) == Ground::before(10));
         int fd = -1;
         SUBCASE("immutable") { must_run({"chattr", "+i", victim.string()}); }
@@ -340,7 +323,7 @@ TEST_SUITE("restore-jobs") {
         const std::size_t jobs_before = ground.jobs().size();
         SUBCASE("while") {
             BackgroundProcess restore(ground.command(), stop_at(step));
-            REQUIRE(stops(restore));
+            REQUIRE(restore.stops());
             fill();
             restore.send(SIGCONT);
             CHECK(restore.wait() != 0);
@@ -409,7 +392,7 @@ TEST_SUITE("restore-jobs") {
         const int step = step_named(ground, "switch", 2);
         ground.prepare();
         BackgroundProcess restore(ground.command({"--in-place"}), stop_at(step + 1));
-        REQUIRE(stops(restore));
+        REQUIRE(restore.stops());
         restore.send(SIGKILL);
         restore.wait();
         const std::string job = ground.newest_job();
@@ -455,7 +438,7 @@ TEST_SUITE("restore-jobs") {
             ground.prepare();
             BackgroundProcess restore(ground.command(), stop_at(step));
             CAPTURE(step);
-            REQUIRE(stops(restore));
+            REQUIRE(restore.stops());
             const fs::path moved = ground.mount().path() / "moved";
             fs::rename(ground.d(), moved);
             fs::create_directory_symlink(outside, ground.d());
@@ -488,7 +471,7 @@ TEST_SUITE("restore-jobs") {
         ProcessOptions stopped = user;
         stopped.environment = stop_at(8).environment;
         BackgroundProcess restore(command, stopped);
-        REQUIRE(stops(restore));
+        REQUIRE(restore.stops());
         const std::string job = ground.newest_job();
         CHECK(json::parse(
                   run({umbra_binary(), "restore", "list", ground.share(), "--json"}, user).out)
@@ -656,7 +639,7 @@ TEST_SUITE("restore-jobs") {
         for (const char* method : {"merge", "replace"}) {
             ground.prepare();
             BackgroundProcess restore(ground.command({}, method), stop_at(step));
-            REQUIRE(stops(restore));
+            REQUIRE(restore.stops());
             restore.send(SIGINT);
             restore.send(SIGCONT);
             CHECK(restore.wait() == 6);

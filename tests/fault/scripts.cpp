@@ -234,13 +234,6 @@ bool comes_true(Condition condition) {
     return false;
 }
 
-char state_of(pid_t process) {
-    std::ifstream file("/proc/" + std::to_string(process) + "/stat");
-    std::string text((std::istreambuf_iterator<char>(file)), {});
-    const std::size_t end = text.rfind(')');
-    return end == std::string::npos || end + 2 >= text.size() ? 'X' : text[end + 2];
-}
-
 constexpr const char* kNothingSaid = "exit 0\n--- stdout\n--- stderr\n";
 
 }  // namespace
@@ -358,7 +351,7 @@ TEST_SUITE("scripts") {
         ProcessOptions stop;
         stop.environment = {"UMBRA_TEST_STOP_AT_STEP=" + std::to_string(number + 2)};
         BackgroundProcess process(stage.command(script.string()), stop);
-        REQUIRE(comes_true([&] { return state_of(process.pid()) == 'T'; }));
+        REQUIRE(process.stops());
         process.send(SIGKILL);
         process.wait();
         CHECK(stage.newest_job().at("state") == "interrupted");
@@ -533,12 +526,7 @@ TEST_SUITE("scripts") {
             ProcessOptions stop;
             stop.environment = {"UMBRA_TEST_STOP_AT_STEP=" + std::to_string(step)};
             BackgroundProcess process(stage.command(script.string()), stop);
-            bool stopped = false;
-            REQUIRE(comes_true([&] {
-                stopped = state_of(process.pid()) == 'T';
-                return stopped || !process.running();
-            }));
-            if (!stopped) break;
+            if (!process.stops()) break;
             frozen += stage.frozen("one") && stage.frozen("two") ? 1 : 0;
             process.send(SIGKILL);
             process.wait();

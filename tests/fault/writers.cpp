@@ -37,21 +37,6 @@ bool becomes(const std::function<bool()>& true_soon) {
     return false;
 }
 
-char state_of(pid_t process) {
-    const std::string text = text_of("/proc/" + std::to_string(process) + "/stat");
-    const std::size_t end = text.rfind(')');
-    return end == std::string::npos || end + 2 >= text.size() ? 'X' : text[end + 2];
-}
-
-bool stops(BackgroundProcess& process) {
-    bool stopped = false;
-    becomes([&] {
-        stopped = state_of(process.pid()) == 'T';
-        return stopped || !process.running();
-    });
-    return stopped;
-}
-
 ProcessOptions stop_at(int step) {
     ProcessOptions options;
     options.environment = {"UMBRA_TEST_STOP_AT_STEP=" + std::to_string(step)};
@@ -164,7 +149,7 @@ TEST_SUITE("writers") {
                 BackgroundProcess create(ground.create({"--hold", "kept"}), stop_at(step));
                 CAPTURE(static_cast<int>(victim));
                 CAPTURE(step);
-                if (!stops(create)) {
+                if (!create.stops()) {
                     CHECK(step == 7);
                     CHECK(ground.snapshots().size() == before + 1);
                     break;
@@ -200,7 +185,7 @@ TEST_SUITE("writers") {
         ground.add(ground.definition("plain", ": > $FLAGS/plain", "rm -f $FLAGS/plain",
                                      "[limits]\ncut = 2\n"));
         BackgroundProcess create(ground.create(), stop_at(3));
-        REQUIRE(stops(create));
+        REQUIRE(create.stops());
         CHECK(ground.frozen());
         // It answers nobody; the limit of the cut is over while it does not.
         const pid_t daemon = ground.mount().daemon_pid();
@@ -399,7 +384,7 @@ TEST_SUITE("writers") {
 
         // Killed while it is stopped: it is started.
         BackgroundProcess create(ground.create(), stop_at(4));
-        REQUIRE(stops(create));
+        REQUIRE(create.stops());
         CHECK(!fs::exists(running));
         create.send(SIGKILL);
         CHECK(becomes([&] { return fs::exists(running); }));

@@ -236,6 +236,21 @@ TEST_CASE("a program that cannot go on is not tried") {
     CHECK(must_run({umbra_binary(), "snapshot", "create", served.folder.string()}).size() > 20);
 }
 
+TEST_CASE("a program that disappears while it is to go on leaves the old one serving") {
+    UMBRA_NEEDS_MOUNTS();
+    ByProgram served;
+    write_file(served.folder / "file", "contents");
+    // It says that it would go on, and is no more.
+    const fs::path vanishing = served.directory.path() / "vanishing";
+    write_file(vanishing, "#!/bin/sh\nrm -- '" + served.program.string() + "'\n");
+    fs::permissions(vanishing, fs::perms(0755));
+    served.replace_by(vanishing);
+    must_run({umbra_binary(), "restart", served.folder.string()});
+    CHECK_FALSE(fs::exists(served.program));
+    CHECK(contents_of(served.folder / "file") == "contents");
+    CHECK(must_run({umbra_binary(), "snapshot", "create", served.folder.string()}).size() > 20);
+}
+
 TEST_CASE("snapshots are taken and deleted through the mount while the daemon is restarted") {
     UMBRA_NEEDS_MOUNTS();
     Share share(FilesystemType::Ext4);

@@ -203,6 +203,21 @@ int BackgroundProcess::wait() {
     return *exit_code_;
 }
 
+char process_state(pid_t pid) {
+    std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+    const std::string text((std::istreambuf_iterator<char>(file)), {});
+    const std::size_t end = text.rfind(')');
+    return end == std::string::npos || end + 2 >= text.size() ? 'X' : text[end + 2];
+}
+
+bool BackgroundProcess::stops() {
+    for (int i = 0; i < 30'000 && running(); ++i) {
+        if (process_state(pid_) == 'T') return true;
+        std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    }
+    return false;
+}
+
 bool process_alive(pid_t pid) {
     const std::filesystem::path process = "/proc/" + std::to_string(pid);
     std::ifstream file(process / "stat");

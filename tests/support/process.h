@@ -54,6 +54,9 @@ class BackgroundProcess {
     pid_t pid() const { return pid_; }
     bool running();
     void send(int signal_number);
+    // Waits until it has stopped itself (SIGSTOP); false where it has ended instead,
+    // or neither in a minute.
+    bool stops();
     // Waits for its end; returns the exit code as in ProcessResult.
     int wait();
 
@@ -61,6 +64,9 @@ class BackgroundProcess {
     pid_t pid_ = -1;
     std::optional<int> exit_code_;
 };
+
+// Of /proc/PID/stat: 'T' stopped, 'S' asleep ...; 'X' where there is none.
+char process_state(pid_t pid);
 
 // A zombie is gone as far as files and mounts are concerned, but not while threads of it are still
 // ending.
