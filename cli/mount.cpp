@@ -14,6 +14,7 @@
 #include "fuse/daemon_options.h"
 #include "fuse/mount_place.h"
 #include "fuse/registry.h"
+#include "fuse/remount.h"
 
 namespace umbra {
 
@@ -29,13 +30,27 @@ struct MountCommandOptions {
     std::vector<std::string> mount_options;
 };
 
+Result<void> check_root(const MountCommandOptions& options) {
+    if (::geteuid() == 0) return {};
+    return error_of(ErrorKind::kRefused, EPERM,
+                    "cannot mount '" + options.share + "': only root can mount a share");
+}
+
+// mount(8)'s "remount", of what is mounted already.
+Result<ExitCode> run_remount(const MountCommandOptions& options) {
+    std::vector<std::string> lists = options.mount_options;
+    if (options.read_only) lists.emplace_back("ro");
+    UMBRA_ASSIGN(const RemountOptions remount, parse_remount(lists));
+    UMBRA_TRY(check_root(options));
+    UMBRA_TRY(remount_share(Registry(), options.mountpoint.value_or(options.share), remount));
+    return ExitCode::kDone;
+}
+
 Result<ExitCode> run_mount(const MountCommandOptions& options) {
+    if (asks_to_remount(options.mount_options)) return run_remount(options);
     DaemonOptions daemon;
     for (const auto& list : options.mount_options) UMBRA_TRY(add_mount_options(daemon, list));
-    if (::geteuid() != 0) {
-        return error_of(ErrorKind::kRefused, EPERM,
-                        "cannot mount '" + options.share + "': only root can mount a share");
-    }
+    UMBRA_TRY(check_root(options));
     const Registry registry;
     UMBRA_ASSIGN(const MountPlace place,
                  plan_mount(registry, options.share, options.mountpoint, print_note));

@@ -57,6 +57,13 @@ int hex_digit(char c) {
     return -1;
 }
 
+}  // namespace
+
+json error_json(const Error& error) {
+    return {{"message", error.text()},
+            {"data", {{"kind", error_kind_name(error.kind)}, {"errno", error.code}}}};
+}
+
 Error decode_error(const json& error) {
     Error decoded{EIO, ErrorKind::kSystem, "the daemon gave no reason"};
     if (const auto text = error.find("message"); text != error.end() && text->is_string()) {
@@ -72,8 +79,6 @@ Error decode_error(const json& error) {
     }
     return decoded;
 }
-
-}  // namespace
 
 std::optional<std::string> decode_hex(std::string_view hex) {
     if (hex.size() % 2 != 0) return std::nullopt;
@@ -164,12 +169,9 @@ std::string encode_result(const json& id, const json& result) {
 }
 
 std::string encode_error(const json& id, RpcCode code, const Error& error) {
-    return dump({{"jsonrpc", "2.0"},
-                 {"id", id},
-                 {"error",
-                  {{"code", static_cast<int>(code)},
-                   {"message", error.text()},
-                   {"data", {{"kind", error_kind_name(error.kind)}, {"errno", error.code}}}}}});
+    json object = error_json(error);
+    object["code"] = static_cast<int>(code);
+    return dump({{"jsonrpc", "2.0"}, {"id", id}, {"error", std::move(object)}});
 }
 
 Result<json> parse_response(std::string_view line, const json& id) {

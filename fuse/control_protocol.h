@@ -54,6 +54,7 @@ inline constexpr const char* kRestoreSync = "restore.sync";
 inline constexpr const char* kRestoreUntouched = "restore.untouched";
 inline constexpr const char* kRestoreChanged = "restore.changed";
 inline constexpr const char* kRestart = "restart";
+inline constexpr const char* kRemount = "remount";
 inline constexpr const char* kShutdown = "shutdown";
 }  // namespace control_method
 
@@ -93,6 +94,10 @@ std::string encode_error(const nlohmann::json& id, RpcCode code, const Error& er
 // What the answer says: the result, or the Error as the daemon had it. An answer to another id, or
 // no answer at all, is kSystem with EPROTO.
 Result<nlohmann::json> parse_response(std::string_view line, const nlohmann::json& id);
+
+// An error as an object, as it stands in an answer; and back, whatever the object holds.
+nlohmann::json error_json(const Error& error);
+Error decode_error(const nlohmann::json& error);
 
 // "system", "usage", "not-found", "refused", "diff-area".
 const char* error_kind_name(ErrorKind kind);

@@ -255,19 +255,29 @@ void stop_serving(const MountPoint& place, MountSession& session, int signal_num
     session.request_exit();  // also where another mount namespace still has it
 }
 
-// Serves until the mount has ended, or returns what a successor needs to go on.
-Result<std::optional<HandOver>> serve(Volume& volume, const DaemonOptions& options,
-                                      const Registry& registry, const DaemonReport& report,
-                                      SignalWatcher& signals, HandOver* predecessor) {
+// What goes on with a mount: a successor, or this process, which opens the volume with other
+// options.
+struct Departure {
+    HandOver state;
+    std::optional<DaemonOptions> remount;
+};
+
+// Serves until the mount has ended, or returns what is needed to go on.
+Result<std::optional<Departure>> serve(Volume& volume, const DaemonOptions& options,
+                                       const Registry& registry, const DaemonReport& report,
+                                       SignalWatcher& signals, HandOver* predecessor) {
     ServiceManager manager;
     UMBRA_ASSIGN(std::unique_ptr<MountSession> session, show(volume, options, predecessor));
     UMBRA_ASSIGN(ConnectionGuard guard, guarded(*session, predecessor));
     UMBRA_ASSIGN(const MountPoint place, MountPoint::of(options.mountpoint));
 
     const std::uint64_t restarts = predecessor == nullptr ? 0 : predecessor->restarts;
-    const MountedShare mounted =
+    MountedShare mounted =
         predecessor == nullptr ? describe(volume, options) : predecessor->mounted;
-    DaemonMethods methods(volume, *session, mounted, place, options, restarts);
+    mounted.options = options.text();
+    DaemonMethods methods(
+        volume, *session, mounted, place, options, restarts,
+        predecessor == nullptr ? std::nullopt : std::move(predecessor->remount_failure));
     UMBRA_ASSIGN(const std::unique_ptr<Presence> presence,
                  appear(registry, mounted, methods, predecessor));
     methods.count_clients([&server = *presence->server] { return server.connections(); });
@@ -282,7 +292,7 @@ Result<std::optional<HandOver>> serve(Volume& volume, const DaemonOptions& optio
     const bool goes_on = served && *served == MountSession::Ended::kAskedToLeave;
     goes_on ? manager.reloading() : manager.stopping();
     manager.stop_watchdog();
-    std::optional<HandOver> successor;
+    std::optional<Departure> departure;
     UniqueFd socket;
     // These may wait for the mount, which still answers.
     if (goes_on) socket = presence->server->leave();
@@ -294,28 +304,30 @@ Result<std::optional<HandOver>> serve(Volume& volume, const DaemonOptions& optio
         auto left = session->leave();
         auto folder = volume.live().open_directory(volume.live().root());
         if (left && folder) {
-            successor.emplace();
-            successor->options = options;
-            successor->mounted = mounted;
-            successor->registry_directory = registry.directory();
-            successor->foreground = report.foreground;
-            successor->guard = guard.release();
-            successor->restarts = restarts + 1;
-            successor->folder = std::move(*folder);
-            successor->registry_entry = std::move(presence->entry).release();
-            successor->socket = std::move(socket);
-            successor->mount = std::move(*left);
+            departure.emplace();
+            departure->remount = methods.remount();
+            HandOver& state = departure->state;
+            state.options = options.for_later_life();
+            state.mounted = mounted;
+            state.registry_directory = registry.directory();
+            state.foreground = report.foreground;
+            state.guard = guard.release();
+            state.restarts = restarts + 1;
+            state.folder = std::move(*folder);
+            state.registry_entry = std::move(presence->entry).release();
+            state.socket = std::move(socket);
+            state.mount = std::move(*left);
         }
     }
     session.reset();
     presence->server.reset();
     if (!served) return forward_error(served);
-    return successor;
+    return departure;
 }
 
 // One life: from opening the volume to closing it.
-Result<std::optional<HandOver>> live(const DaemonOptions& options, const Registry& registry,
-                                     const DaemonReport& report, HandOver* predecessor) {
+Result<std::optional<Departure>> live(const DaemonOptions& options, const Registry& registry,
+                                      const DaemonReport& report, HandOver* predecessor) {
     UMBRA_ASSIGN(SignalWatcher signals, SignalWatcher::block());
     prepare_process();
     // The share's path leads to the mount, which waits to be served.
@@ -329,7 +341,7 @@ Result<std::optional<HandOver>> live(const DaemonOptions& options, const Registr
     // Somebody else serves the share now: end, as on a signal.
     volume->set_lost_hook([] { ::kill(::getpid(), SIGTERM); });
     UMBRA_TRY(check_diff_area_stays_visible(volume->identity(), options));
-    UMBRA_TRY(check_awaited(options, report));
+    if (predecessor == nullptr) UMBRA_TRY(check_awaited(options, report));
     if (predecessor != nullptr && volume->identity().uuid != predecessor->mounted.uuid) {
         return error_of(ErrorKind::kRefused, ESTALE,
                         fmt::format("'{}' holds another volume than before", options.share));
@@ -343,20 +355,43 @@ Result<std::optional<HandOver>> live(const DaemonOptions& options, const Registr
     return served;
 }
 
-// Lives, and lives on as another program as often as it is asked to.
+// Opened with the options of a remount; with those before where that fails.
+Result<std::optional<Departure>> live_remounted(const DaemonOptions& options,
+                                                const Registry& registry,
+                                                const DaemonReport& report, HandOver& state) {
+    spdlog::info("remounting {}: {}", options.share, options.text());
+    const DaemonOptions before = std::exchange(state.options, options);
+    auto lived = live(options, registry, report, &state);
+    // Once the mount is served there is nothing to go back to.
+    if (lived || !state.mount.device.valid()) return lived;
+    spdlog::error("{}: {} stays as it was", lived.error().text(), options.share);
+    state.remount_failure = lived.error();
+    state.options = before;
+    return live(before, registry, report, &state);
+}
+
+// Lives, and lives on as another program, or with other options, as often as it is asked to.
 Result<void> live_on(const DaemonOptions& options, const Registry& registry,
                      const DaemonReport& report, std::optional<HandOver> predecessor) {
-    DaemonOptions current = options;
-    for (;;) {
-        UMBRA_ASSIGN(std::optional<HandOver> successor,
-                     live(current, registry, report, predecessor ? &*predecessor : nullptr));
-        if (!successor) return {};
-        spdlog::info("restarting the daemon of {}", current.share);
-        NotHandedOver stayed = become_successor(std::move(*successor));
+    // Nobody waits for the later lives but the users of the mount.
+    DaemonReport later;
+    later.foreground = report.foreground;
+    UMBRA_ASSIGN(std::optional<Departure> departure,
+                 live(options, registry, report, predecessor ? &*predecessor : nullptr));
+    while (departure) {
+        HandOver state = std::move(departure->state);
+        if (const auto remount = std::move(departure->remount)) {
+            UMBRA_ASSIGN(departure, live_remounted(*remount, registry, later, state));
+            continue;
+        }
+        spdlog::info("restarting the daemon of {}", state.options.share);
+        NotHandedOver stayed = become_successor(std::move(state));
         spdlog::error("{}: going on as the same program", stayed.reason.text());
-        predecessor = std::move(stayed.state);
-        current = predecessor->options;
+        DaemonOptions current = stayed.state.options;
+        current.wait = kRestartPatience;
+        UMBRA_ASSIGN(departure, live(current, registry, later, &stayed.state));
     }
+    return {};
 }
 
 }  // namespace

@@ -63,6 +63,7 @@ Result<json> DaemonMethods::call(const ControlRequest& request, const PeerIdenti
     if (request.method == control_method::kStatus) return status();
     if (request.method == control_method::kShutdown) return shutdown();
     if (request.method == control_method::kRestart) return restart();
+    if (request.method == control_method::kRemount) return remount(request.parameters);
     MethodCaller caller{peer.uid, peer.pid, sees_everything(peer, share_owner), {}};
     if (!sees_everything(peer, share_owner)) {
         caller.may_see = [&](const std::string& token, const std::string& path) {
@@ -86,6 +87,7 @@ Result<json> DaemonMethods::status() {
         status["known_nodes"] = session_->known_nodes();
     }
     status["restarts"] = restarts_;
+    if (remount_failure_) status["remount_failure"] = error_json(*remount_failure_);
     if (clients_) status["clients"] = clients_();
     return status;
 }
@@ -100,20 +102,55 @@ void DaemonMethods::count_clients(std::function<std::size_t()> clients) {
     clients_ = std::move(clients);
 }
 
-Result<json> DaemonMethods::restart() {
+Result<void> DaemonMethods::check_no_job_runs() {
     UMBRA_ASSIGN(const std::vector<JobInfo> jobs, volume_.jobs().list());
-    if (std::any_of(jobs.begin(), jobs.end(), [](const JobInfo& job) { return job.running; })) {
-        return error_of(ErrorKind::kRefused, EBUSY,
-                        "a restore job is running, which the restart would interrupt: wait for its "
-                        "end ('umbra restore list' shows it)");
-    }
-    const std::shared_lock lock(mutex_);
+    if (std::none_of(jobs.begin(), jobs.end(), [](const JobInfo& job) { return job.running; }))
+        return {};
+    return error_of(ErrorKind::kRefused, EBUSY,
+                    "a restore job is running, which this would interrupt: wait for its end "
+                    "('umbra restore list' shows it)");
+}
+
+Result<void> DaemonMethods::leave(std::optional<DaemonOptions> remount) {
+    const std::unique_lock lock(mutex_);
     if (session_ == nullptr) {
         return error_of(ErrorKind::kSystem, ESHUTDOWN, "the share is being unmounted");
     }
-    UMBRA_TRY(check_successor(options_, session_->init_request(), session_->init_reply()));
+    if (leaves_) {
+        return error_of(ErrorKind::kRefused, EBUSY,
+                        "the share is being restarted or remounted already: try again");
+    }
+    if (!remount) {
+        UMBRA_TRY(check_successor(options_, session_->init_request(), session_->init_reply()));
+    }
+    leaves_ = true;
+    remount_ = std::move(remount);
     session_->request_leave();
+    return {};
+}
+
+Result<json> DaemonMethods::restart() {
+    UMBRA_TRY(check_no_job_runs());
+    UMBRA_TRY(leave(std::nullopt));
     return json::object();
+}
+
+Result<json> DaemonMethods::remount(const json& parameters) {
+    DaemonOptions wanted = options_.for_later_life();
+    if (parameters.contains("read_only")) {
+        UMBRA_ASSIGN(wanted.read_only, optional_flag(parameters, "read_only"));
+    }
+    UMBRA_ASSIGN(const auto memory, optional_integer(parameters, "memory"));
+    if (memory) UMBRA_TRY(add_mount_options(wanted, fmt::format("memory={}", *memory)));
+    UMBRA_ASSIGN(const auto lease, optional_integer(parameters, "lease"));
+    if (lease) UMBRA_TRY(add_mount_options(wanted, fmt::format("lease={}", *lease)));
+    const bool same = wanted.read_only == options_.read_only &&
+                      wanted.memory_bytes == options_.memory_bytes &&
+                      wanted.lease == options_.lease;
+    if (same) return json{{"reopens", false}};
+    UMBRA_TRY(check_no_job_runs());
+    UMBRA_TRY(leave(std::move(wanted)));
+    return json{{"reopens", true}};
 }
 
 }  // namespace umbra

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <shared_mutex>
 #include <string>
 
@@ -39,14 +40,17 @@ class MountPoint {
 // Thread-safe.
 class DaemonMethods {
    public:
+    // `remount_failure`: of the remount that this life of the daemon began with.
     DaemonMethods(Volume& volume, MountSession& session, MountedShare mounted, MountPoint place,
-                  DaemonOptions options, std::uint64_t restarts)
+                  DaemonOptions options, std::uint64_t restarts,
+                  std::optional<Error> remount_failure)
         : volume_(volume),
           session_(&session),
           mounted_(std::move(mounted)),
           place_(std::move(place)),
           options_(std::move(options)),
-          restarts_(restarts) {}
+          restarts_(restarts),
+          remount_failure_(std::move(remount_failure)) {}
 
     // Tells how many are connected to the control socket.
     void count_clients(std::function<std::size_t()> clients);
@@ -55,11 +59,17 @@ class DaemonMethods {
 
     // From here on the session is not touched.
     void session_ends();
+    // After that: with which options the volume is to be opened anew, by this process. No value
+    // where that was not asked for.
+    std::optional<DaemonOptions> remount() const { return remount_; }
 
    private:
     Result<nlohmann::json> status();
     Result<nlohmann::json> shutdown();
     Result<nlohmann::json> restart();
+    Result<nlohmann::json> remount(const nlohmann::json& parameters);
+    Result<void> check_no_job_runs();
+    Result<void> leave(std::optional<DaemonOptions> remount);
     Result<uid_t> owner() const;
 
     Volume& volume_;
@@ -69,7 +79,10 @@ class DaemonMethods {
     const MountPoint place_;
     const DaemonOptions options_;
     const std::uint64_t restarts_;
+    const std::optional<Error> remount_failure_;
     std::function<std::size_t()> clients_;  // guarded by mutex_
+    bool leaves_ = false;                   // guarded by mutex_
+    std::optional<DaemonOptions> remount_;  // guarded by mutex_, until the session ends
 };
 
 }  // namespace umbra

@@ -120,4 +120,11 @@ std::string DaemonOptions::text() const {
     return list;
 }
 
+DaemonOptions DaemonOptions::for_later_life() const {
+    DaemonOptions options = *this;
+    options.initialise = false;
+    options.take_over = false;
+    return options;
+}
+
 }  // namespace umbra

@@ -30,6 +30,9 @@ struct DaemonOptions {
 
     // The options in the form of -o, for people to read.
     std::string text() const;
+
+    // Without what is for the first opening of the volume only.
+    DaemonOptions for_later_life() const;
 };
 
 // Adds what a comma separated list as given to -o asks for. kUsage naming the first option that is

@@ -82,7 +82,7 @@ void examine_mount(const SharePath& share, Findings& findings) {
     }
     if (share.mounted && share.mounted->options.starts_with("ro")) {
         findings.push_back({"mount", Health::kWarning, "the share is mounted read-only",
-                            "mount it without --read-only if clients are to write"});
+                            "if clients are to write: 'mount -o remount,rw'"});
         return;
     }
     findings.push_back({"mount", Health::kFine, "for all users, with permissions checked", {}});

@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "fuse/daemon_options.h"
@@ -25,7 +26,9 @@ struct HandOver {
     bool foreground = false;  // logs to stderr
     pid_t guard = -1;
     std::uint64_t restarts = 0;  // including the one under way
-    UniqueFd folder;             // of the share, below the mount
+    // Why the volume is not open with the options of a remount. Not told to another program.
+    std::optional<Error> remount_failure;
+    UniqueFd folder;  // of the share, below the mount
     UniqueFd registry_entry;
     UniqueFd socket;  // of the control endpoint
     MountState mount;

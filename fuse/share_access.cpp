@@ -142,6 +142,29 @@ Result<bool> detach_dead_mount(const std::string& path) {
     return true;
 }
 
+// Waits until the daemon, whose status was `before`, serves with a volume it has opened since.
+// Returns its status then.
+Result<json> wait_for_next_life(const Registry& registry, const MountedShare& mounted,
+                                const json& before) {
+    const auto restarts = [](const json& status) {
+        return status.value("restarts", std::uint64_t{0});
+    };
+    // Who connects waits in the socket's queue until the successor takes him out of it.
+    for (;;) {
+        auto next = connect_to(registry, mounted);
+        Result<json> status = next ? next->call(control_method::kStatus) : forward_error(next);
+        if (status && restarts(*status) > restarts(before)) return status;
+        UMBRA_ASSIGN(const auto served, served_share(registry, mounted.share));
+        if (!served) {
+            return error_of(ErrorKind::kSystem, ECHILD,
+                            fmt::format("the daemon of '{}' ended when it was restarted: see the "
+                                        "system log, and mount the share again",
+                                        mounted.share));
+        }
+        ::usleep(kAskAgainMicroseconds);
+    }
+}
+
 }  // namespace
 
 Result<std::unique_ptr<ShareAccess>> open_share(const Registry& registry, const SharePath& share,
@@ -194,26 +217,23 @@ Result<void> restart_daemon(const Registry& registry, const std::string& path) {
             ErrorKind::kNotFound, EINVAL,
             fmt::format("'{}' is not mounted: there is no daemon to restart", share.share));
     }
-    const auto restarts = [](const json& status) {
-        return status.value("restarts", std::uint64_t{0});
-    };
     UMBRA_ASSIGN(ControlClient client, connect_to(registry, *share.mounted));
     UMBRA_ASSIGN(const json before, client.call(control_method::kStatus));
     UMBRA_TRY(client.call(control_method::kRestart));
-    // Who connects waits in the socket's queue until the successor takes him out of it.
-    for (;;) {
-        auto next = connect_to(registry, *share.mounted);
-        Result<json> status = next ? next->call(control_method::kStatus) : forward_error(next);
-        if (status && restarts(*status) > restarts(before)) return {};
-        UMBRA_ASSIGN(const auto served, served_share(registry, share.share));
-        if (!served) {
-            return error_of(ErrorKind::kSystem, ECHILD,
-                            fmt::format("the daemon of '{}' ended when it was restarted: see the "
-                                        "system log, and mount the share again",
-                                        share.share));
-        }
-        ::usleep(kAskAgainMicroseconds);
-    }
+    UMBRA_TRY(wait_for_next_life(registry, *share.mounted, before));
+    return {};
+}
+
+Result<void> reopen_volume(const Registry& registry, const MountedShare& mounted,
+                           const json& wanted) {
+    UMBRA_ASSIGN(ControlClient client, connect_to(registry, mounted));
+    UMBRA_ASSIGN(const json before, client.call(control_method::kStatus));
+    UMBRA_ASSIGN(const json answer, client.call(control_method::kRemount, wanted));
+    if (!answer.value("reopens", true)) return {};
+    UMBRA_ASSIGN(const json after, wait_for_next_life(registry, mounted, before));
+    const auto failure = after.find("remount_failure");
+    if (failure == after.end() || !failure->is_object()) return {};
+    return tl::make_unexpected(decode_error(*failure));
 }
 
 }  // namespace umbra

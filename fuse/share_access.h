@@ -40,4 +40,10 @@ Result<void> unmount_share(const Registry& registry, const std::string& path);
 // runs or the program would not do.
 Result<void> restart_daemon(const Registry& registry, const std::string& path);
 
+// Makes the daemon open the volume anew with what `wanted` names, parameters of the control
+// socket's "remount"; returns when it answers with them, at once where they are in force. Where the
+// volume cannot be opened so, it is open as before, and its error is returned.
+Result<void> reopen_volume(const Registry& registry, const MountedShare& mounted,
+                           const nlohmann::json& wanted);
+
 }  // namespace umbra

@@ -255,7 +255,7 @@ Result<json> scrub(Volume& volume, const json& parameters, const MethodCaller&) 
     return to_json(slice);
 }
 
-constexpr std::array<Method, 33> kMethods{{
+constexpr std::array<Method, 34> kMethods{{
     {control_method::kStatus, MethodAccess::kAnyone, false, status},
     {control_method::kSnapshotCreate, MethodAccess::kOwner, true, create},
     {control_method::kSnapshotList, MethodAccess::kAnyone, false, list},
@@ -293,6 +293,7 @@ constexpr std::array<Method, 33> kMethods{{
     {control_method::kRestoreUntouched, MethodAccess::kReader, false, job_methods::untouched},
     {control_method::kRestoreChanged, MethodAccess::kReader, false, job_methods::changed},
     {control_method::kRestart, MethodAccess::kRoot, false, nullptr},
+    {control_method::kRemount, MethodAccess::kRoot, false, nullptr},
     {control_method::kShutdown, MethodAccess::kRoot, true, nullptr},
 }};
 
