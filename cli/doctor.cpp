@@ -54,20 +54,20 @@ Result<ExitCode> run_doctor(const DoctorCommandOptions& options) {
 
 }  // namespace
 
-void add_doctor_command(CLI::App& parent, Runner& chosen) {
+void add_doctor_command(Command parent) {
     auto options = std::make_shared<DoctorCommandOptions>();
-    CLI::App* command = parent.add_subcommand(
+    Command command = parent.add_subcommand(
         "doctor", "Check all that serving a share depends on, and say what to change");
-    command->footer(std::string("Exit status 1 also where a problem was found; a warning is "
-                                "none.\n") +
-                    kExitStatusHelp);
-    command->add_option("SHARE", options->share, "The share, or any path in it")->required();
+    command.footer(std::string("Exit status 1 also where a problem was found; a warning is "
+                               "none.\n") +
+                   kExitStatusHelp);
+    command.add_option("SHARE", options->share, "The share, or any path in it").required();
     command
-        ->add_option("--smb-conf", options->looks.smb_conf,
-                     "Samba's configuration (default: the one that testparm finds)")
-        ->type_name("FILE");
-    command->add_flag("--json", options->as_json, "Print JSON");
-    command->callback([options, &chosen] { chosen = [options] { return run_doctor(*options); }; });
+        .add_option("--smb-conf", options->looks.smb_conf,
+                    "Samba's configuration (default: the one that testparm finds)")
+        .type_name("FILE");
+    command.add_flag("--json", options->as_json, "Print JSON");
+    command.runs([options] { return run_doctor(*options); });
 }
 
 }  // namespace umbra

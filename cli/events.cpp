@@ -101,17 +101,17 @@ Result<ExitCode> run_events(const EventsOptions& options) {
 
 }  // namespace
 
-void add_events_command(CLI::App& parent, Runner& chosen) {
+void add_events_command(Command parent) {
     auto options = std::make_shared<EventsOptions>();
-    CLI::App* command = parent.add_subcommand(
+    Command command = parent.add_subcommand(
         "events", "Show what has happened to a share's history, oldest first");
-    command->footer(kExitStatusHelp);
-    command->add_option("SHARE", options->share, "The share, or any path in it")->required();
-    command->add_flag("--follow,-f", options->follow, "Go on, and show what happens");
-    command->add_option("--after", options->after, "Only those after this sequence number")
-        ->type_name("SEQUENCE");
-    command->add_flag("--json", options->as_json, "Print JSON; with --follow an object a line");
-    command->callback([options, &chosen] { chosen = [options] { return run_events(*options); }; });
+    command.footer(kExitStatusHelp);
+    command.add_option("SHARE", options->share, "The share, or any path in it").required();
+    command.add_flag("--follow,-f", options->follow, "Go on, and show what happens");
+    command.add_option("--after", options->after, "Only those after this sequence number")
+        .type_name("SEQUENCE");
+    command.add_flag("--json", options->as_json, "Print JSON; with --follow an object a line");
+    command.runs([options] { return run_events(*options); });
 }
 
 }  // namespace umbra

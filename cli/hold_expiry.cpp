@@ -115,13 +115,13 @@ Result<std::int64_t> parse_time(const std::string& text) {
                                 text));
 }
 
-void HoldExpiry::add_options(CLI::App& command) {
-    CLI::Option* duration_option =
+void HoldExpiry::add_options(Command command) {
+    Argument duration_option =
         command.add_option("--for", duration, "Only for so long: a number and s, m, h, d or w")
-            ->type_name("DURATION");
+            .type_name("DURATION");
     command.add_option("--until", until, "Only until then: 2027-01-31 or 2027-01-31T18:00[Z]")
-        ->type_name("TIME")
-        ->excludes(duration_option);
+        .type_name("TIME")
+        .excludes(duration_option);
 }
 
 Result<std::optional<std::int64_t>> HoldExpiry::resolve(std::int64_t now) const {

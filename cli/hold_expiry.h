@@ -1,11 +1,11 @@
 // When a hold runs out: --for DURATION or --until TIME, of `snapshot hold` and `snapshot create`.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <cstdint>
 #include <optional>
 #include <string>
 
+#include "cli/arguments.h"
 #include "snapstore/result.h"
 
 namespace umbra {
@@ -14,7 +14,7 @@ struct HoldExpiry {
     std::optional<std::string> duration;
     std::optional<std::string> until;
 
-    void add_options(CLI::App& command);
+    void add_options(Command command);
     // Seconds since 1970; no value: never. kUsage for what is no duration or time, and for a time
     // that has passed.
     Result<std::optional<std::int64_t>> resolve(std::int64_t now) const;

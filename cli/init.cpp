@@ -48,30 +48,30 @@ Result<ExitCode> run_init(const InitOptions& options) {
 
 }  // namespace
 
-void add_init_command(CLI::App& parent, Runner& chosen) {
+void add_init_command(Command parent) {
     auto options = std::make_shared<InitOptions>();
-    CLI::App* command =
+    Command command =
         parent.add_subcommand("init", "Make a folder a share, so that its history can be kept");
-    command->footer(kExitStatusHelp);
-    command->add_option("SHARE", options->share, "The folder")->required();
-    command->add_option(
+    command.footer(kExitStatusHelp);
+    command.add_option("SHARE", options->share, "The folder").required();
+    command.add_option(
         "--diff-area", options->diff_area,
         "Where history is kept: an empty folder outside the share (default: in SHARE/.umbra)");
     command
-        ->add_option(
+        .add_option(
             "--max-size", options->max_size,
             "How large history may grow: SIZE (500M, 20G), N% of the filesystem, or 'unbounded'")
-        ->capture_default_str();
+        .with_default();
     command
-        ->add_option("--on-full", options->on_full,
-                     "At that size: 'evict' the oldest snapshots, 'throttle' writers before that, "
-                     "or 'refuse' changes")
-        ->capture_default_str();
+        .add_option("--on-full", options->on_full,
+                    "At that size: 'evict' the oldest snapshots, 'throttle' writers before that, "
+                    "or 'refuse' changes")
+        .with_default();
     command
-        ->add_option("--on-event", options->on_event,
-                     "A shell command that is run, as root, for every event of the share")
-        ->type_name("COMMAND");
-    command->callback([options, &chosen] { chosen = [options] { return run_init(*options); }; });
+        .add_option("--on-event", options->on_event,
+                    "A shell command that is run, as root, for every event of the share")
+        .type_name("COMMAND");
+    command.runs([options] { return run_init(*options); });
 }
 
 }  // namespace umbra

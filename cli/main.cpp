@@ -11,90 +11,66 @@ namespace umbra {
 
 namespace {
 
-void add_snapshot_commands(CLI::App& parent, Runner& chosen) {
-    CLI::App* snapshot =
+void add_snapshot_commands(Command parent) {
+    Command snapshot =
         parent.add_subcommand("snapshot", "Take, list, compare and delete snapshots");
-    snapshot->alias("snap")->require_subcommand(1);
-    add_snapshot_create_command(*snapshot, chosen);
-    add_snapshot_list_command(*snapshot, chosen);
-    add_snapshot_delete_command(*snapshot, chosen);
-    add_snapshot_hold_command(*snapshot, chosen);
-    add_snapshot_release_command(*snapshot, chosen);
-    add_snapshot_diff_command(*snapshot, chosen);
+    snapshot.alias("snap");
+    snapshot.require_subcommand();
+    add_snapshot_create_command(snapshot);
+    add_snapshot_list_command(snapshot);
+    add_snapshot_delete_command(snapshot);
+    add_snapshot_hold_command(snapshot);
+    add_snapshot_release_command(snapshot);
+    add_snapshot_diff_command(snapshot);
 }
 
-void add_writers_commands(CLI::App& parent, Runner& chosen) {
-    CLI::App* writers = parent.add_subcommand(
+void add_writers_commands(Command parent) {
+    Command writers = parent.add_subcommand(
         "writers", "Applications that are asked to become consistent around snapshots");
-    writers->require_subcommand(1);
-    add_writers_list_command(*writers, chosen);
-    add_writers_add_command(*writers, chosen);
-    add_writers_remove_command(*writers, chosen);
-    add_writers_check_command(*writers, chosen);
+    writers.require_subcommand();
+    add_writers_list_command(writers);
+    add_writers_add_command(writers);
+    add_writers_remove_command(writers);
+    add_writers_check_command(writers);
 }
 
-void add_commands(CLI::App& app, Runner& chosen) {
-    app.require_subcommand(1);
-    app.set_version_flag("--version", "umbra " UMBRA_VERSION, "Print the version and exit");
+void add_commands(Command app) {
+    app.require_subcommand();
     app.footer(kRestoreExitStatusHelp);
-    add_init_command(app, chosen);
-    add_mount_command(app, chosen);
-    add_umount_command(app, chosen);
-    add_restart_command(app, chosen);
-    add_status_command(app, chosen);
-    add_snapshot_commands(app, chosen);
-    add_versions_command(app, chosen);
-    CLI::App* restore = add_restore_command(app, chosen);
-    add_restore_job_commands(*restore, chosen);
-    add_restore_run_command(*restore, chosen);
-    add_revert_command(app, chosen);
-    add_events_command(app, chosen);
-    add_set_command(app, chosen);
-    add_writers_commands(app, chosen);
-    CLI::App* share = app.add_subcommand("share", "Serve a share to other machines");
-    share->require_subcommand(1);
-    add_share_samba_command(*share, chosen);
-    add_share_nfs_command(*share, chosen);
-    add_share_remote_snapshot_commands(*share, chosen);
-    add_doctor_command(app, chosen);
-    CLI::App* storage = app.add_subcommand("storage", "Look after the space that history takes");
-    storage->require_subcommand(1);
-    add_storage_show_command(*storage, chosen);
-    add_storage_resize_command(*storage, chosen);
-    add_storage_scrub_command(*storage, chosen);
-    add_storage_rebuild_index_command(*storage, chosen);
-}
-
-// The innermost command that was named, for the hint at its --help.
-std::string named_command(const CLI::App& app) {
-    std::string name = "umbra";
-    for (const CLI::App* at = &app; !at->get_subcommands().empty();) {
-        at = at->get_subcommands().front();
-        name += " " + at->get_name();
-    }
-    return name;
-}
-
-ExitCode report_parse_error(const CLI::App& app, const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) {
-        app.exit(error);  // --help or --version: prints it
-        return flush_output() ? ExitCode::kDone : ExitCode::kFailed;
-    }
-    print_error(std::string(error.what()) + "; see '" + named_command(app) + " --help'");
-    return ExitCode::kUsage;
+    add_init_command(app);
+    add_mount_command(app);
+    add_umount_command(app);
+    add_restart_command(app);
+    add_status_command(app);
+    add_snapshot_commands(app);
+    add_versions_command(app);
+    Command restore = add_restore_command(app);
+    add_restore_job_commands(restore);
+    add_restore_run_command(restore);
+    add_revert_command(app);
+    add_events_command(app);
+    add_set_command(app);
+    add_writers_commands(app);
+    Command share = app.add_subcommand("share", "Serve a share to other machines");
+    share.require_subcommand();
+    add_share_samba_command(share);
+    add_share_nfs_command(share);
+    add_share_remote_snapshot_commands(share);
+    add_doctor_command(app);
+    Command storage = app.add_subcommand("storage", "Look after the space that history takes");
+    storage.require_subcommand();
+    add_storage_show_command(storage);
+    add_storage_resize_command(storage);
+    add_storage_scrub_command(storage);
+    add_storage_rebuild_index_command(storage);
 }
 
 // The first of them is the program's name.
 ExitCode run(const std::vector<std::string>& argv) {
-    CLI::App app("Umbra: previous versions for any folder", "umbra");
-    Runner chosen;
-    add_commands(app, chosen);
-    try {
-        app.parse(std::vector<std::string>(argv.rbegin(), argv.rend() - 1));
-    } catch (const CLI::ParseError& error) {
-        return report_parse_error(app, error);
-    }
-    const auto code = chosen();
+    CommandLine line("Umbra: previous versions for any folder", "umbra", "umbra " UMBRA_VERSION);
+    add_commands(line.root());
+    auto chosen = line.parse({argv.begin() + 1, argv.end()});
+    const Result<ExitCode> code = chosen ? (*chosen)() : Result<ExitCode>(forward_error(chosen));
     if (!code) {
         print_error(code.error().text());
         return exit_code_of(code.error());

@@ -70,37 +70,37 @@ Result<ExitCode> run_mount(const MountCommandOptions& options) {
 
 }  // namespace
 
-void add_mount_command(CLI::App& parent, Runner& chosen) {
+void add_mount_command(Command parent) {
     auto options = std::make_shared<MountCommandOptions>();
-    CLI::App* command =
+    Command command =
         parent.add_subcommand("mount", "Mount a share, in place over its folder or elsewhere");
-    command->footer(kExitStatusHelp);
+    command.footer(kExitStatusHelp);
     command
-        ->add_option(
+        .add_option(
             "SHARE", options->share,
             "The folder; mounted in place it becomes a share with defaults if it is none yet")
-        ->required();
-    command->add_option("MOUNTPOINT", options->mountpoint, "Another folder to mount it at");
-    command->add_flag("--foreground", options->foreground,
-                      "Serve in this process and log to stderr");
-    command->add_flag("--read-only", options->read_only, "Refuse every change");
-    command->add_flag("--take-over", options->take_over,
-                      "Do not wait for another host's lease: it cannot write any more");
+        .required();
+    command.add_option("MOUNTPOINT", options->mountpoint, "Another folder to mount it at");
+    command.add_flag("--foreground", options->foreground,
+                     "Serve in this process and log to stderr");
+    command.add_flag("--read-only", options->read_only, "Refuse every change");
+    command.add_flag("--take-over", options->take_over,
+                     "Do not wait for another host's lease: it cannot write any more");
     command
-        ->add_option("--wait", options->wait_seconds,
-                     "Wait so many seconds for a diff area that is missing, or for another host's "
-                     "lease to run out")
-        ->check(CLI::Range(std::int64_t{0}, kLongestWaitSeconds))
-        ->type_name("SECONDS");
+        .add_option("--wait", options->wait_seconds,
+                    "Wait so many seconds for a diff area that is missing, or for another host's "
+                    "lease to run out")
+        .between(0, kLongestWaitSeconds)
+        .type_name("SECONDS");
     command
-        ->add_option("-o", options->mount_options,
-                     "Comma separated: writeback, memory=SIZE, lease=SECONDS, wait=SECONDS, debug, "
-                     "ro, noexec, "
-                     "nosuid, nodev, "
-                     "noatime, ...")
-        ->type_name("OPTIONS")
-        ->take_all();
-    command->callback([options, &chosen] { chosen = [options] { return run_mount(*options); }; });
+        .add_option("-o", options->mount_options,
+                    "Comma separated: writeback, memory=SIZE, lease=SECONDS, wait=SECONDS, debug, "
+                    "ro, noexec, "
+                    "nosuid, nodev, "
+                    "noatime, ...")
+        .type_name("OPTIONS")
+        .take_all();
+    command.runs([options] { return run_mount(*options); });
 }
 
 }  // namespace umbra

@@ -30,20 +30,21 @@ Result<ExitCode> run_restart(const ShareOrAll& options) {
 
 }  // namespace
 
-void add_restart_command(CLI::App& parent, Runner& chosen) {
+void add_restart_command(Command parent) {
     auto which = std::make_shared<ShareOrAll>();
-    CLI::App* command = parent.add_subcommand(
+    Command command = parent.add_subcommand(
         "restart", "Restart a share's daemon; what is open in the share stays open");
-    command->footer(kExitStatusHelp);
-    add_share_or_all(*command, *which);
-    command->callback([which, &chosen] { chosen = [which] { return run_restart(*which); }; });
+    command.footer(kExitStatusHelp);
+    add_share_or_all(command, *which);
+    command.runs([which] { return run_restart(*which); });
 
     // What a daemon starts; of no use to anybody else.
     auto options = std::make_shared<GoOnOptions>();
-    CLI::App* hidden = parent.add_subcommand("go-on", "")->group("");
-    hidden->add_option("DESCRIPTOR", options->descriptor)->required();
-    hidden->add_flag("--check", options->check);
-    hidden->callback([options, &chosen] { chosen = [options] { return run_go_on(*options); }; });
+    Command hidden = parent.add_subcommand("go-on", "");
+    hidden.hide();
+    hidden.add_option("DESCRIPTOR", options->descriptor, "").required();
+    hidden.add_flag("--check", options->check, "");
+    hidden.runs([options] { return run_go_on(*options); });
 }
 
 }  // namespace umbra

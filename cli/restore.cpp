@@ -134,7 +134,7 @@ Result<ExitCode> run_revert(const std::string& share, const std::string& token,
     return run_and_report(source, spec, options, run, report);
 }
 
-void add_common_options(CLI::App& command, RestoreCommandOptions& options) {
+void add_common_options(Command command, RestoreCommandOptions& options) {
     command.add_flag("--in-place", options.in_place,
                      "Write only the blocks that differ, into the files as they are");
     command.add_flag("--replace-open", options.replace_open,
@@ -148,51 +148,45 @@ void add_common_options(CLI::App& command, RestoreCommandOptions& options) {
 
 }  // namespace
 
-CLI::App* add_restore_command(CLI::App& parent, Runner& chosen) {
+Command add_restore_command(Command parent) {
     auto options = std::make_shared<RestoreCommandOptions>();
-    CLI::App* command =
+    Command command =
         parent.add_subcommand("restore", "Bring files and folders back as a snapshot has them");
-    command->footer(kRestoreExitStatusHelp);
-    command->add_option("PATH", options->paths, "Paths in a share; they may have been deleted");
-    command->add_option("--from", options->from, "The snapshot: token or label")
-        ->type_name("TOKEN");
+    command.footer(kRestoreExitStatusHelp);
+    command.add_option("PATH", options->paths, "Paths in a share; they may have been deleted");
+    command.add_option("--from", options->from, "The snapshot: token or label").type_name("TOKEN");
     command
-        ->add_option("--component", options->components,
-                     "A path of a named component, restored as a unit; may be repeated")
-        ->type_name("NAME=PATH")
-        ->allow_extra_args(false);
-    command->add_option("--to", options->to, "Put them into this folder instead of where they were")
-        ->type_name("DIR");
+        .add_option("--component", options->components,
+                    "A path of a named component, restored as a unit; may be repeated")
+        .type_name("NAME=PATH")
+        .one_each();
+    command.add_option("--to", options->to, "Put them into this folder instead of where they were")
+        .type_name("DIR");
     command
-        ->add_option("--method", options->method,
-                     "merge (default), replace, if-missing, if-can-replace or mirror")
-        ->type_name("METHOD");
-    command->add_option("--include", options->include, "Only files that match; may be repeated")
-        ->type_name("PATTERN")
-        ->allow_extra_args(false);
-    command->add_option("--exclude", options->exclude, "Not what matches; may be repeated")
-        ->type_name("PATTERN")
-        ->allow_extra_args(false);
-    add_common_options(*command, *options);
-    command->callback([options, command, &chosen] {
-        if (command->get_subcommands().empty())
-            chosen = [options] { return run_restore(*options); };
-    });
+        .add_option("--method", options->method,
+                    "merge (default), replace, if-missing, if-can-replace or mirror")
+        .type_name("METHOD");
+    command.add_option("--include", options->include, "Only files that match; may be repeated")
+        .type_name("PATTERN")
+        .one_each();
+    command.add_option("--exclude", options->exclude, "Not what matches; may be repeated")
+        .type_name("PATTERN")
+        .one_each();
+    add_common_options(command, *options);
+    command.runs([options] { return run_restore(*options); });
     return command;
 }
 
-void add_revert_command(CLI::App& parent, Runner& chosen) {
+void add_revert_command(Command parent) {
     auto options = std::make_shared<RestoreCommandOptions>();
     auto share = std::make_shared<std::string>();
-    CLI::App* command = parent.add_subcommand(
+    Command command = parent.add_subcommand(
         "revert", "Bring a whole share back as a snapshot has it; later snapshots stay");
-    command->footer(kRestoreExitStatusHelp);
-    command->add_option("SHARE", *share, "The share, or any path in it")->required();
-    command->add_option("TOKEN", options->from, "The snapshot: token or label")->required();
-    add_common_options(*command, *options);
-    command->callback([options, share, &chosen] {
-        chosen = [options, share] { return run_revert(*share, options->from, *options); };
-    });
+    command.footer(kRestoreExitStatusHelp);
+    command.add_option("SHARE", *share, "The share, or any path in it").required();
+    command.add_option("TOKEN", options->from, "The snapshot: token or label").required();
+    add_common_options(command, *options);
+    command.runs([options, share] { return run_revert(*share, options->from, *options); });
 }
 
 }  // namespace umbra

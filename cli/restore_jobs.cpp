@@ -269,12 +269,12 @@ Result<ExitCode> run_forget(const JobOptions& options) {
         fmt::format("there is no restore job '{}' in the shares that are mounted", options.job));
 }
 
-CLI::App* add_job_command(CLI::App& restore, const char* name, const char* what,
-                          const std::shared_ptr<JobOptions>& options) {
-    CLI::App* command = restore.add_subcommand(name, what);
-    command->footer(kRestoreExitStatusHelp);
-    command->add_option("JOB", options->job, "As 'umbra restore list' names it")->required();
-    command->add_option(
+Command add_job_command(Command restore, const char* name, const char* what,
+                        const std::shared_ptr<JobOptions>& options) {
+    Command command = restore.add_subcommand(name, what);
+    command.footer(kRestoreExitStatusHelp);
+    command.add_option("JOB", options->job, "As 'umbra restore list' names it").required();
+    command.add_option(
         "SHARE", options->share,
         "The share, or any path in it (default: the one you are in, or all that are mounted)");
     return command;
@@ -282,38 +282,36 @@ CLI::App* add_job_command(CLI::App& restore, const char* name, const char* what,
 
 }  // namespace
 
-void add_restore_job_commands(CLI::App& restore, Runner& chosen) {
+void add_restore_job_commands(Command restore) {
     auto options = std::make_shared<JobOptions>();
-    CLI::App* list = restore.add_subcommand("list", "List restore jobs");
-    list->footer(kExitStatusHelp);
-    list->add_option(
+    Command list = restore.add_subcommand("list", "List restore jobs");
+    list.footer(kExitStatusHelp);
+    list.add_option(
         "SHARE", options->share,
         "The share, or any path in it (default: the one you are in, or all that are mounted)");
-    list->add_flag("--json", options->as_json, "Print JSON");
-    list->callback([options, &chosen] { chosen = [options] { return run_list(*options); }; });
+    list.add_flag("--json", options->as_json, "Print JSON");
+    list.runs([options] { return run_list(*options); });
 
-    CLI::App* status =
+    Command status =
         add_job_command(restore, "status", "Show what a job has restored, path by path", options);
-    status->add_flag("--json", options->as_json, "Print JSON");
-    status->callback([options, &chosen] { chosen = [options] { return run_status(*options); }; });
+    status.add_flag("--json", options->as_json, "Print JSON");
+    status.runs([options] { return run_status(*options); });
 
     for (const bool undo : {false, true}) {
-        CLI::App* again = add_job_command(
+        Command again = add_job_command(
             restore, undo ? "undo" : "resume",
             undo ? "Put back what a job has changed" : "Go on with a job that was interrupted",
             options);
-        options->writers.add_restore_options(*again);
-        again->add_flag("--json", options->as_json, "Print JSON at the end");
-        again->add_flag("--json-lines", options->as_lines,
-                        "Print a JSON object a line, as things happen");
-        again->callback([options, undo, &chosen] {
-            chosen = [options, undo] { return run_again(*options, undo); };
-        });
+        options->writers.add_restore_options(again);
+        again.add_flag("--json", options->as_json, "Print JSON at the end");
+        again.add_flag("--json-lines", options->as_lines,
+                       "Print a JSON object a line, as things happen");
+        again.runs([options, undo] { return run_again(*options, undo); });
     }
 
-    CLI::App* forget = add_job_command(
+    Command forget = add_job_command(
         restore, "forget", "Remove a job, and release the snapshots of before it", options);
-    forget->callback([options, &chosen] { chosen = [options] { return run_forget(*options); }; });
+    forget.runs([options] { return run_forget(*options); });
 }
 
 }  // namespace umbra

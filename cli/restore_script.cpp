@@ -71,21 +71,21 @@ Result<ExitCode> run_script(const RunScriptOptions& options) {
 
 }  // namespace
 
-void add_restore_run_command(CLI::App& restore, Runner& chosen) {
+void add_restore_run_command(Command restore) {
     auto options = std::make_shared<RunScriptOptions>();
-    CLI::App* command =
+    Command command =
         restore.add_subcommand("run", "Execute a restore script, in DiskShadow's language");
-    command->footer(kRestoreExitStatusHelp);
-    command->add_option("SCRIPT", options->script, "A file, or - for standard input")->required();
-    command->add_flag("--check", options->check, "Parse and resolve it; change nothing");
+    command.footer(kRestoreExitStatusHelp);
+    command.add_option("SCRIPT", options->script, "A file, or - for standard input").required();
+    command.add_flag("--check", options->check, "Parse and resolve it; change nothing");
     command
-        ->add_option("--alias", options->aliases,
-                     "Text that %NAME% stands for in the script; may be repeated")
-        ->type_name("NAME=VALUE")
-        ->allow_extra_args(false);
-    command->add_flag("--json-lines", options->as_lines,
-                      "Print a JSON object a line, as things happen");
-    command->callback([options, &chosen] { chosen = [options] { return run_script(*options); }; });
+        .add_option("--alias", options->aliases,
+                    "Text that %NAME% stands for in the script; may be repeated")
+        .type_name("NAME=VALUE")
+        .one_each();
+    command.add_flag("--json-lines", options->as_lines,
+                     "Print a JSON object a line, as things happen");
+    command.runs([options] { return run_script(*options); });
 }
 
 }  // namespace umbra

@@ -51,19 +51,19 @@ Result<ExitCode> run_set(const SetOptions& options) {
 
 }  // namespace
 
-void add_set_command(CLI::App& parent, Runner& chosen) {
+void add_set_command(Command parent) {
     auto options = std::make_shared<SetOptions>();
-    CLI::App* command = parent.add_subcommand("set", "Show and change a share's settings");
-    command->footer(kExitStatusHelp);
-    command->add_option("SHARE", options->share, "The share, or any path in it")->required();
-    command->add_option(
+    Command command = parent.add_subcommand("set", "Show and change a share's settings");
+    command.footer(kExitStatusHelp);
+    command.add_option("SHARE", options->share, "The share, or any path in it").required();
+    command.add_option(
         "NAME", options->name,
         "The setting: on-event, a shell command run for every event (as root); snapdir, 'root' or "
         "'everywhere'; share-view-max, how many snapshots a listing shows; snapshot-access, "
         "'as-then' or 'and-now'");
-    command->add_option("VALUE", options->value, "Its new value; '' for none");
-    command->add_flag("--json", options->as_json, "Print JSON");
-    command->callback([options, &chosen] { chosen = [options] { return run_set(*options); }; });
+    command.add_option("VALUE", options->value, "Its new value; '' for none");
+    command.add_flag("--json", options->as_json, "Print JSON");
+    command.runs([options] { return run_set(*options); });
 }
 
 }  // namespace umbra

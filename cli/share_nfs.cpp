@@ -36,22 +36,20 @@ Result<ExitCode> run_share_nfs(const ShareNfsOptions& options) {
 
 }  // namespace
 
-void add_share_nfs_command(CLI::App& parent, Runner& chosen) {
+void add_share_nfs_command(Command parent) {
     auto options = std::make_shared<ShareNfsOptions>();
-    CLI::App* command =
-        parent.add_subcommand("nfs", "Print the export of a share for an NFS server");
-    command->footer(kExitStatusHelp);
-    command->add_option("SHARE", options->share, "The share, or any path in it")->required();
+    Command command = parent.add_subcommand("nfs", "Print the export of a share for an NFS server");
+    command.footer(kExitStatusHelp);
+    command.add_option("SHARE", options->share, "The share, or any path in it").required();
     command
-        ->add_option("--clients", options->clients,
-                     "Who may mount it: addresses, networks or names, comma separated (default: "
-                     "everybody who reaches the server)")
-        ->delimiter(',');
-    command->add_flag("--read-only", options->read_only, "Let nobody change anything");
-    command->add_flag("--kernel", options->kernel,
-                      "For the kernel's server (/etc/exports) instead of nfs-ganesha");
-    command->callback(
-        [options, &chosen] { chosen = [options] { return run_share_nfs(*options); }; });
+        .add_option("--clients", options->clients,
+                    "Who may mount it: addresses, networks or names, comma separated (default: "
+                    "everybody who reaches the server)")
+        .comma_separated();
+    command.add_flag("--read-only", options->read_only, "Let nobody change anything");
+    command.add_flag("--kernel", options->kernel,
+                     "For the kernel's server (/etc/exports) instead of nfs-ganesha");
+    command.runs([options] { return run_share_nfs(*options); });
 }
 
 }  // namespace umbra

@@ -7,9 +7,9 @@
 
 namespace umbra {
 
-void add_share_or_all(CLI::App& command, ShareOrAll& options) {
-    auto* all = command.add_flag("--all", options.all, "All shares that are mounted");
-    command.add_option("SHARE", options.share, "The share, or any path in it")->excludes(all);
+void add_share_or_all(Command command, ShareOrAll& options) {
+    Argument all = command.add_flag("--all", options.all, "All shares that are mounted");
+    command.add_option("SHARE", options.share, "The share, or any path in it").excludes(all);
 }
 
 Result<ExitCode> for_each_share(const ShareOrAll& options,

@@ -14,7 +14,7 @@ struct ShareOrAll {
 };
 
 // SHARE or --all, one of them.
-void add_share_or_all(CLI::App& command, ShareOrAll& options);
+void add_share_or_all(Command command, ShareOrAll& options);
 
 // With --all each failure is said, the others go on, and the exit code is the last failure's.
 Result<ExitCode> for_each_share(const ShareOrAll& options,

@@ -68,20 +68,19 @@ Result<ExitCode> run_delete(const RemoteSnapshotOptions& options) {
 
 }  // namespace
 
-void add_share_remote_snapshot_commands(CLI::App& parent, Runner& chosen) {
-    CLI::App* group = parent.add_subcommand(
+void add_share_remote_snapshot_commands(Command parent) {
+    Command group = parent.add_subcommand(
         "remote-snapshot", "What Samba runs when a client asks for a snapshot (vfs_shell_snap)");
-    group->require_subcommand(1);
+    group.require_subcommand();
     const auto add = [&](const char* name, const char* what, bool with_snapshot,
                          Result<ExitCode> (*run)(const RemoteSnapshotOptions&)) {
         auto options = std::make_shared<RemoteSnapshotOptions>();
-        CLI::App* command = group->add_subcommand(name, what);
-        command->footer(kExitStatusHelp);
-        command->add_option("PATH", options->path, "The path that Samba serves")->required();
+        Command command = group.add_subcommand(name, what);
+        command.footer(kExitStatusHelp);
+        command.add_option("PATH", options->path, "The path that Samba serves").required();
         if (with_snapshot)
-            command->add_option("SNAPSHOT", options->snapshot, "What 'create' printed")->required();
-        command->callback(
-            [options, run, &chosen] { chosen = [options, run] { return run(*options); }; });
+            command.add_option("SNAPSHOT", options->snapshot, "What 'create' printed").required();
+        command.runs([options, run] { return run(*options); });
     };
     add("check", "Can snapshots of this path be taken?", false, run_check);
     add("create", "Take a snapshot, and print its path", false, run_create);

@@ -53,19 +53,18 @@ Result<ExitCode> run_share_samba(const ShareSambaOptions& options) {
 
 }  // namespace
 
-void add_share_samba_command(CLI::App& parent, Runner& chosen) {
+void add_share_samba_command(Command parent) {
     auto options = std::make_shared<ShareSambaOptions>();
-    CLI::App* command =
+    Command command =
         parent.add_subcommand("samba", "Print the section of smb.conf that serves a share");
-    command->footer(kExitStatusHelp);
-    command->add_option("SHARE", options->share, "The share, or a folder in it, to be served")
-        ->required();
-    command->add_option("--name", options->name,
-                        "What clients see it as (default: the folder's name)");
-    command->add_flag("--remote-snapshots", options->remote_snapshots,
-                      "Clients may create and delete snapshots (vfs_shell_snap)");
-    command->callback(
-        [options, &chosen] { chosen = [options] { return run_share_samba(*options); }; });
+    command.footer(kExitStatusHelp);
+    command.add_option("SHARE", options->share, "The share, or a folder in it, to be served")
+        .required();
+    command.add_option("--name", options->name,
+                       "What clients see it as (default: the folder's name)");
+    command.add_flag("--remote-snapshots", options->remote_snapshots,
+                     "Clients may create and delete snapshots (vfs_shell_snap)");
+    command.runs([options] { return run_share_samba(*options); });
 }
 
 }  // namespace umbra

@@ -63,21 +63,21 @@ Result<json> ShareCaller::call(const std::string& method, const json& parameters
     return open_->call(method, parameters);
 }
 
-void WriterChoice::add_snapshot_options(CLI::App& command) {
-    CLI::Option* without_any =
+void WriterChoice::add_snapshot_options(Command command) {
+    Argument without_any =
         command.add_flag("--no-writers", none, "Ask no writers: the snapshot is as after a crash");
     command.add_flag("--allow-failed-writers", allow_failed,
                      "Take it although a writer fails, and say so");
     command.add_option("--writer", only, "Only this writer; may be repeated")
-        ->type_name("NAME")
-        ->allow_extra_args(false)
-        ->excludes(without_any);
+        .type_name("NAME")
+        .one_each()
+        .excludes(without_any);
     command.add_option("--exclude-writer", without, "Not this writer; may be repeated")
-        ->type_name("NAME")
-        ->allow_extra_args(false);
+        .type_name("NAME")
+        .one_each();
 }
 
-void WriterChoice::add_restore_options(CLI::App& command) {
+void WriterChoice::add_restore_options(Command command) {
     command.add_flag("--no-writers", none, "Ask no writers before and after");
 }
 

@@ -2,13 +2,13 @@
 // them, how a restore runs between them.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "cli/arguments.h"
 #include "fuse/share_access.h"
 #include "fuse/share_path.h"
 #include "restore/job_runner.h"
@@ -38,8 +38,8 @@ struct WriterChoice {
     std::vector<std::string> only;     // "": all
     std::vector<std::string> without;  // not these
 
-    void add_snapshot_options(CLI::App& command);
-    void add_restore_options(CLI::App& command);
+    void add_snapshot_options(Command command);
+    void add_restore_options(Command command);
 };
 
 // The writers that are to be asked, none where the share has none. kRefused for who is not root,

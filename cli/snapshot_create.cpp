@@ -50,19 +50,19 @@ Result<ExitCode> run_create(const CreateCommandOptions& options) {
 
 }  // namespace
 
-void add_snapshot_create_command(CLI::App& parent, Runner& chosen) {
+void add_snapshot_create_command(Command parent) {
     auto options = std::make_shared<CreateCommandOptions>();
-    CLI::App* command = parent.add_subcommand("create", "Take a snapshot and print its token");
-    command->footer(kExitStatusHelp);
-    command->add_option("SHARE", options->share, "The share, or any path in it")->required();
-    command->add_option("--label", options->label, "A name for it, usable instead of the token")
-        ->type_name("TEXT");
-    command->add_option("--hold", options->hold, "Forbid deleting it, for this reason")
-        ->type_name("REASON");
-    options->expiry.add_options(*command);
-    options->writers.add_snapshot_options(*command);
-    command->add_flag("--json", options->as_json, "Print JSON");
-    command->callback([options, &chosen] { chosen = [options] { return run_create(*options); }; });
+    Command command = parent.add_subcommand("create", "Take a snapshot and print its token");
+    command.footer(kExitStatusHelp);
+    command.add_option("SHARE", options->share, "The share, or any path in it").required();
+    command.add_option("--label", options->label, "A name for it, usable instead of the token")
+        .type_name("TEXT");
+    command.add_option("--hold", options->hold, "Forbid deleting it, for this reason")
+        .type_name("REASON");
+    options->expiry.add_options(command);
+    options->writers.add_snapshot_options(command);
+    command.add_flag("--json", options->as_json, "Print JSON");
+    command.runs([options] { return run_create(*options); });
 }
 
 }  // namespace umbra

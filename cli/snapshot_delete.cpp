@@ -46,18 +46,17 @@ Result<ExitCode> run_delete(const DeleteOptions& options) {
 
 }  // namespace
 
-void add_snapshot_delete_command(CLI::App& parent, Runner& chosen) {
+void add_snapshot_delete_command(Command parent) {
     auto options = std::make_shared<DeleteOptions>();
-    CLI::App* command =
-        parent.add_subcommand("delete", "Delete snapshots and give their space back");
-    command->footer(kExitStatusHelp);
-    command->add_option("SHARE", options->share, "The share, or any path in it")->required();
-    CLI::Option* names = command->add_option("TOKEN", options->names, "Tokens or labels");
-    CLI::Option* oldest = command->add_flag("--oldest", options->oldest, "Delete the oldest one");
-    CLI::Option* all = command->add_flag("--all", options->all, "Delete all that nothing holds");
-    oldest->excludes(names)->excludes(all);
-    all->excludes(names);
-    command->callback([options, &chosen] { chosen = [options] { return run_delete(*options); }; });
+    Command command = parent.add_subcommand("delete", "Delete snapshots and give their space back");
+    command.footer(kExitStatusHelp);
+    command.add_option("SHARE", options->share, "The share, or any path in it").required();
+    Argument names = command.add_option("TOKEN", options->names, "Tokens or labels");
+    Argument oldest = command.add_flag("--oldest", options->oldest, "Delete the oldest one");
+    Argument all = command.add_flag("--all", options->all, "Delete all that nothing holds");
+    oldest.excludes(names).excludes(all);
+    all.excludes(names);
+    command.runs([options] { return run_delete(*options); });
 }
 
 }  // namespace umbra

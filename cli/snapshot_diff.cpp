@@ -50,19 +50,19 @@ Result<ExitCode> run_diff(const DiffOptions& options) {
 
 }  // namespace
 
-void add_snapshot_diff_command(CLI::App& parent, Runner& chosen) {
+void add_snapshot_diff_command(Command parent) {
     auto options = std::make_shared<DiffOptions>();
-    CLI::App* command =
+    Command command =
         parent.add_subcommand("diff", "Show what changed between two snapshots, or since one");
-    command->footer(
+    command.footer(
         std::string("Lines: '+' added, '-' removed, 'M' modified, 'm' only metadata, 'R' renamed, "
                     "'T' type changed\n") +
         kExitStatusHelp);
-    command->add_option("SHARE", options->share, "The share, or any path in it")->required();
-    command->add_option("FROM", options->from, "Token or label")->required();
-    command->add_option("TO", options->to, "Token or label (default: now)");
-    command->add_flag("--json", options->as_json, "Print JSON");
-    command->callback([options, &chosen] { chosen = [options] { return run_diff(*options); }; });
+    command.add_option("SHARE", options->share, "The share, or any path in it").required();
+    command.add_option("FROM", options->from, "Token or label").required();
+    command.add_option("TO", options->to, "Token or label (default: now)");
+    command.add_flag("--json", options->as_json, "Print JSON");
+    command.runs([options] { return run_diff(*options); });
 }
 
 }  // namespace umbra

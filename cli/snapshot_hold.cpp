@@ -33,17 +33,17 @@ Result<ExitCode> run_hold(const HoldOptions& options) {
 
 }  // namespace
 
-void add_snapshot_hold_command(CLI::App& parent, Runner& chosen) {
+void add_snapshot_hold_command(Command parent) {
     auto options = std::make_shared<HoldOptions>();
-    CLI::App* command = parent.add_subcommand("hold", "Forbid deleting a snapshot");
-    command->footer(kExitStatusHelp);
-    command->add_option("SHARE", options->share, "The share, or any path in it")->required();
-    command->add_option("TOKEN", options->name, "Token or label")->required();
-    command->add_option("--reason", options->reason, "Why, and the name to release it by")
-        ->type_name("TEXT")
-        ->capture_default_str();
-    options->expiry.add_options(*command);
-    command->callback([options, &chosen] { chosen = [options] { return run_hold(*options); }; });
+    Command command = parent.add_subcommand("hold", "Forbid deleting a snapshot");
+    command.footer(kExitStatusHelp);
+    command.add_option("SHARE", options->share, "The share, or any path in it").required();
+    command.add_option("TOKEN", options->name, "Token or label").required();
+    command.add_option("--reason", options->reason, "Why, and the name to release it by")
+        .type_name("TEXT")
+        .with_default();
+    options->expiry.add_options(command);
+    command.runs([options] { return run_hold(*options); });
 }
 
 }  // namespace umbra

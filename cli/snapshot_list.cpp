@@ -50,14 +50,13 @@ Result<ExitCode> run_list(const ListOptions& options) {
 
 }  // namespace
 
-void add_snapshot_list_command(CLI::App& parent, Runner& chosen) {
+void add_snapshot_list_command(Command parent) {
     auto options = std::make_shared<ListOptions>();
-    CLI::App* command =
-        parent.add_subcommand("list", "List the snapshots of a share, oldest first");
-    command->footer(kExitStatusHelp);
-    command->add_option("SHARE", options->share, "The share, or any path in it")->required();
-    command->add_flag("--json", options->as_json, "Print JSON");
-    command->callback([options, &chosen] { chosen = [options] { return run_list(*options); }; });
+    Command command = parent.add_subcommand("list", "List the snapshots of a share, oldest first");
+    command.footer(kExitStatusHelp);
+    command.add_option("SHARE", options->share, "The share, or any path in it").required();
+    command.add_flag("--json", options->as_json, "Print JSON");
+    command.runs([options] { return run_list(*options); });
 }
 
 }  // namespace umbra

@@ -29,15 +29,15 @@ Result<ExitCode> run_release(const ReleaseOptions& options) {
 
 }  // namespace
 
-void add_snapshot_release_command(CLI::App& parent, Runner& chosen) {
+void add_snapshot_release_command(Command parent) {
     auto options = std::make_shared<ReleaseOptions>();
-    CLI::App* command = parent.add_subcommand("release", "Allow deleting a snapshot again");
-    command->footer(kExitStatusHelp);
-    command->add_option("SHARE", options->share, "The share, or any path in it")->required();
-    command->add_option("TOKEN", options->name, "Token or label")->required();
-    command->add_option("--reason", options->reason, "Take away this hold only (default: all)")
-        ->type_name("TEXT");
-    command->callback([options, &chosen] { chosen = [options] { return run_release(*options); }; });
+    Command command = parent.add_subcommand("release", "Allow deleting a snapshot again");
+    command.footer(kExitStatusHelp);
+    command.add_option("SHARE", options->share, "The share, or any path in it").required();
+    command.add_option("TOKEN", options->name, "Token or label").required();
+    command.add_option("--reason", options->reason, "Take away this hold only (default: all)")
+        .type_name("TEXT");
+    command.runs([options] { return run_release(*options); });
 }
 
 }  // namespace umbra

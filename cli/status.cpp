@@ -133,14 +133,14 @@ Result<ExitCode> run_status(const StatusOptions& options) {
 
 }  // namespace
 
-void add_status_command(CLI::App& parent, Runner& chosen) {
+void add_status_command(Command parent) {
     auto options = std::make_shared<StatusOptions>();
-    CLI::App* command = parent.add_subcommand("status", "Show the mounted shares, or one share");
-    command->footer(kExitStatusHelp);
-    command->add_option("SHARE", options->share,
-                        "The share, or any path in it (default: all that are mounted)");
-    command->add_flag("--json", options->as_json, "Print JSON");
-    command->callback([options, &chosen] { chosen = [options] { return run_status(*options); }; });
+    Command command = parent.add_subcommand("status", "Show the mounted shares, or one share");
+    command.footer(kExitStatusHelp);
+    command.add_option("SHARE", options->share,
+                       "The share, or any path in it (default: all that are mounted)");
+    command.add_flag("--json", options->as_json, "Print JSON");
+    command.runs([options] { return run_status(*options); });
 }
 
 }  // namespace umbra

@@ -21,13 +21,13 @@ Result<ExitCode> run_rebuild_index(const std::string& path) {
 
 }  // namespace
 
-void add_storage_rebuild_index_command(CLI::App& parent, Runner& chosen) {
+void add_storage_rebuild_index_command(Command parent) {
     auto share = std::make_shared<std::string>();
-    CLI::App* command = parent.add_subcommand(
+    Command command = parent.add_subcommand(
         "rebuild-index", "Make the index anew from the undo log; the share must not be mounted");
-    command->footer(kExitStatusHelp);
-    command->add_option("SHARE", *share, "The share, or any path in it")->required();
-    command->callback([share, &chosen] { chosen = [share] { return run_rebuild_index(*share); }; });
+    command.footer(kExitStatusHelp);
+    command.add_option("SHARE", *share, "The share, or any path in it").required();
+    command.runs([share] { return run_rebuild_index(*share); });
 }
 
 }  // namespace umbra

@@ -80,21 +80,21 @@ Result<ExitCode> run_resize(const ResizeOptions& options) {
 
 }  // namespace
 
-void add_storage_resize_command(CLI::App& parent, Runner& chosen) {
+void add_storage_resize_command(Command parent) {
     auto options = std::make_shared<ResizeOptions>();
-    CLI::App* command = parent.add_subcommand(
+    Command command = parent.add_subcommand(
         "resize", "Change how large history may grow; prints the snapshots that this deletes");
-    command->footer(kExitStatusHelp);
-    command->add_option("SHARE", options->share, "The share, or any path in it")->required();
-    command->add_option("--max-size", options->max_size,
-                        "SIZE (500M, 20G), N% of the filesystem, or 'unbounded'");
-    command->add_option("--on-full", options->on_full,
-                        "At that size: 'evict', 'throttle' or 'refuse' (default: as it is)");
-    command->add_flag("--evict", options->evict,
-                      "Delete the oldest snapshots, as many as needed, if more is used than that");
-    command->add_flag("--dry-run", options->dry_run, "Change nothing, show what would be done");
-    command->add_flag("--json", options->as_json, "Print JSON");
-    command->callback([options, &chosen] { chosen = [options] { return run_resize(*options); }; });
+    command.footer(kExitStatusHelp);
+    command.add_option("SHARE", options->share, "The share, or any path in it").required();
+    command.add_option("--max-size", options->max_size,
+                       "SIZE (500M, 20G), N% of the filesystem, or 'unbounded'");
+    command.add_option("--on-full", options->on_full,
+                       "At that size: 'evict', 'throttle' or 'refuse' (default: as it is)");
+    command.add_flag("--evict", options->evict,
+                     "Delete the oldest snapshots, as many as needed, if more is used than that");
+    command.add_flag("--dry-run", options->dry_run, "Change nothing, show what would be done");
+    command.add_flag("--json", options->as_json, "Print JSON");
+    command.runs([options] { return run_resize(*options); });
 }
 
 }  // namespace umbra

@@ -72,14 +72,14 @@ Result<ExitCode> run_scrub(const ScrubOptions& options) {
 
 }  // namespace
 
-void add_storage_scrub_command(CLI::App& parent, Runner& chosen) {
+void add_storage_scrub_command(Command parent) {
     auto options = std::make_shared<ScrubOptions>();
-    CLI::App* command =
+    Command command =
         parent.add_subcommand("scrub", "Look for damage in all of the history, and name it");
-    command->footer(kExitStatusHelp);
-    command->add_option("SHARE", options->share, "The share, or any path in it")->required();
-    command->add_flag("--json", options->as_json, "Print JSON");
-    command->callback([options, &chosen] { chosen = [options] { return run_scrub(*options); }; });
+    command.footer(kExitStatusHelp);
+    command.add_option("SHARE", options->share, "The share, or any path in it").required();
+    command.add_flag("--json", options->as_json, "Print JSON");
+    command.runs([options] { return run_scrub(*options); });
 }
 
 }  // namespace umbra

@@ -66,14 +66,14 @@ Result<ExitCode> run_show(const ShowOptions& options) {
 
 }  // namespace
 
-void add_storage_show_command(CLI::App& parent, Runner& chosen) {
+void add_storage_show_command(Command parent) {
     auto options = std::make_shared<ShowOptions>();
-    CLI::App* command = parent.add_subcommand(
+    Command command = parent.add_subcommand(
         "show", "Show the space that history takes, and what each snapshot holds");
-    command->footer(kExitStatusHelp);
-    command->add_option("SHARE", options->share, "The share, or any path in it")->required();
-    command->add_flag("--json", options->as_json, "Print JSON");
-    command->callback([options, &chosen] { chosen = [options] { return run_show(*options); }; });
+    command.footer(kExitStatusHelp);
+    command.add_option("SHARE", options->share, "The share, or any path in it").required();
+    command.add_flag("--json", options->as_json, "Print JSON");
+    command.runs([options] { return run_show(*options); });
 }
 
 }  // namespace umbra

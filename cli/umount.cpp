@@ -18,13 +18,13 @@ Result<ExitCode> run_umount(const ShareOrAll& options) {
 
 }  // namespace
 
-void add_umount_command(CLI::App& parent, Runner& chosen) {
+void add_umount_command(Command parent) {
     auto which = std::make_shared<ShareOrAll>();
-    CLI::App* command =
+    Command command =
         parent.add_subcommand("umount", "Unmount a share; its files stay in its folder");
-    command->footer(kExitStatusHelp);
-    add_share_or_all(*command, *which);
-    command->callback([which, &chosen] { chosen = [which] { return run_umount(*which); }; });
+    command.footer(kExitStatusHelp);
+    add_share_or_all(command, *which);
+    command.runs([which] { return run_umount(*which); });
 }
 
 }  // namespace umbra

@@ -63,17 +63,16 @@ Result<ExitCode> run_versions(const VersionsOptions& options) {
 
 }  // namespace
 
-void add_versions_command(CLI::App& parent, Runner& chosen) {
+void add_versions_command(Command parent) {
     auto options = std::make_shared<VersionsOptions>();
-    CLI::App* command =
+    Command command =
         parent.add_subcommand("versions", "List the versions of a path, newest first");
-    command->footer(std::string("The version marked 'live' is the one that is there now.\n") +
-                    kExitStatusHelp);
-    command->add_option("PATH", options->path, "A path in a share; it may have been deleted")
-        ->required();
-    command->add_flag("--json", options->as_json, "Print JSON");
-    command->callback(
-        [options, &chosen] { chosen = [options] { return run_versions(*options); }; });
+    command.footer(std::string("The version marked 'live' is the one that is there now.\n") +
+                   kExitStatusHelp);
+    command.add_option("PATH", options->path, "A path in a share; it may have been deleted")
+        .required();
+    command.add_flag("--json", options->as_json, "Print JSON");
+    command.runs([options] { return run_versions(*options); });
 }
 
 }  // namespace umbra

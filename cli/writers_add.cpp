@@ -74,22 +74,21 @@ Result<ExitCode> run_writers_add(const WritersAddOptions& options) {
 
 }  // namespace
 
-void add_writers_add_command(CLI::App& parent, Runner& chosen) {
+void add_writers_add_command(Command parent) {
     auto options = std::make_shared<WritersAddOptions>();
-    CLI::App* command = parent.add_subcommand(
+    Command command = parent.add_subcommand(
         "add", "Give a share a writer: its commands are run as root from then on");
-    command->footer(kExitStatusHelp);
-    command->add_option("SHARE", options->share, "The share, or any path in it")->required();
+    command.footer(kExitStatusHelp);
+    command.add_option("SHARE", options->share, "The share, or any path in it").required();
     command
-        ->add_option("WRITER", options->source,
-                     "A definition: a file, or one that comes with Umbra (postgresql, sqlite, "
-                     "systemd-unit)")
-        ->required();
-    command->add_option("--set", options->settings, "Change a setting of it; may be repeated")
-        ->type_name("KEY=VALUE")
-        ->allow_extra_args(false);
-    command->callback(
-        [options, &chosen] { chosen = [options] { return run_writers_add(*options); }; });
+        .add_option("WRITER", options->source,
+                    "A definition: a file, or one that comes with Umbra (postgresql, sqlite, "
+                    "systemd-unit)")
+        .required();
+    command.add_option("--set", options->settings, "Change a setting of it; may be repeated")
+        .type_name("KEY=VALUE")
+        .one_each();
+    command.runs([options] { return run_writers_add(*options); });
 }
 
 }  // namespace umbra

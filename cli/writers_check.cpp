@@ -62,16 +62,15 @@ Result<ExitCode> run_writers_check(const WritersCheckOptions& options) {
 
 }  // namespace
 
-void add_writers_check_command(CLI::App& parent, Runner& chosen) {
+void add_writers_check_command(Command parent) {
     auto options = std::make_shared<WritersCheckOptions>();
-    CLI::App* command = parent.add_subcommand(
+    Command command = parent.add_subcommand(
         "check", "Read the definitions of writers and run their 'identify'; nothing is frozen");
-    command->footer(kExitStatusHelp);
-    command->add_option("SHARE", options->share, "The share, or any path in it")->required();
-    command->add_option("NAME", options->names, "These writers only");
-    command->add_flag("--json", options->as_json, "Print JSON");
-    command->callback(
-        [options, &chosen] { chosen = [options] { return run_writers_check(*options); }; });
+    command.footer(kExitStatusHelp);
+    command.add_option("SHARE", options->share, "The share, or any path in it").required();
+    command.add_option("NAME", options->names, "These writers only");
+    command.add_flag("--json", options->as_json, "Print JSON");
+    command.runs([options] { return run_writers_check(*options); });
 }
 
 }  // namespace umbra

@@ -46,19 +46,18 @@ Result<ExitCode> run_writers_list(const WritersListOptions& options) {
 
 }  // namespace
 
-void add_writers_list_command(CLI::App& parent, Runner& chosen) {
+void add_writers_list_command(Command parent) {
     auto options = std::make_shared<WritersListOptions>();
-    CLI::App* command = parent.add_subcommand(
+    Command command = parent.add_subcommand(
         "list", "List the writers of a share, and how they ended the last time");
-    command->footer(kExitStatusHelp);
-    command->add_option("SHARE", options->share, "The share, or any path in it")->required();
+    command.footer(kExitStatusHelp);
+    command.add_option("SHARE", options->share, "The share, or any path in it").required();
     command
-        ->add_option("--from", options->from,
-                     "How they stood at this snapshot, and with --json what it keeps for them")
-        ->type_name("TOKEN");
-    command->add_flag("--json", options->as_json, "Print JSON");
-    command->callback(
-        [options, &chosen] { chosen = [options] { return run_writers_list(*options); }; });
+        .add_option("--from", options->from,
+                    "How they stood at this snapshot, and with --json what it keeps for them")
+        .type_name("TOKEN");
+    command.add_flag("--json", options->as_json, "Print JSON");
+    command.runs([options] { return run_writers_list(*options); });
 }
 
 }  // namespace umbra

@@ -22,14 +22,13 @@ Result<ExitCode> run_writers_remove(const WritersRemoveOptions& options) {
 
 }  // namespace
 
-void add_writers_remove_command(CLI::App& parent, Runner& chosen) {
+void add_writers_remove_command(Command parent) {
     auto options = std::make_shared<WritersRemoveOptions>();
-    CLI::App* command = parent.add_subcommand("remove", "Remove a writer from a share");
-    command->footer(kExitStatusHelp);
-    command->add_option("SHARE", options->share, "The share, or any path in it")->required();
-    command->add_option("NAME", options->name, "As 'umbra writers list' names it")->required();
-    command->callback(
-        [options, &chosen] { chosen = [options] { return run_writers_remove(*options); }; });
+    Command command = parent.add_subcommand("remove", "Remove a writer from a share");
+    command.footer(kExitStatusHelp);
+    command.add_option("SHARE", options->share, "The share, or any path in it").required();
+    command.add_option("NAME", options->name, "As 'umbra writers list' names it").required();
+    command.runs([options] { return run_writers_remove(*options); });
 }
 
 }  // namespace umbra
